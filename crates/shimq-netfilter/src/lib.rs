@@ -1,0 +1,1 @@
+//! NFQUEUE and nf_tables.
