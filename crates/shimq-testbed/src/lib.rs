@@ -1,1 +1,28 @@
-//! Namespaces and cuts.
+//! Networks to try things on: hosts, providers and cuts, out of network namespaces.
+//!
+//! A [`Namespace`] is one host: it runs programs and opens sockets, and is gone with everything
+//! in it when the value is dropped. It has no name that another program could see or take, so any
+//! number of testbeds run side by side. [`TwoHosts`] is the network that every claim about
+//! multihoming is tried on. Nothing here knows Shim6: what these networks do to packets holds for
+//! whatever the hosts run.
+//!
+//! Namespaces need privilege. A program calls [`gain_privilege`] before anything else: as root
+//! it does nothing, for anyone else it starts the program again as root of a user namespace.
+
+mod capture;
+mod error;
+mod namespace;
+mod privilege;
+mod process;
+mod programs;
+mod router;
+mod two_hosts;
+
+pub use capture::Capture;
+pub use error::TestbedError;
+pub use namespace::Namespace;
+pub use privilege::gain_privilege;
+pub use process::Process;
+pub use programs::{find, require};
+pub use router::{Count, Counters, Direction, Prefix};
+pub use two_hosts::{A, B, Provider, TwoHosts};

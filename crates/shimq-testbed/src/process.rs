@@ -1,0 +1,65 @@
+//! A running program that does not outlive its guard.
+
+use std::process::{Child, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::TestbedError;
+
+/// A program started in a [`Namespace`](crate::Namespace); killed and reaped when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    command: String,
+}
+
+impl Process {
+    pub(crate) fn new(child: Child, command: String) -> Self {
+        Self { child, command }
+    }
+
+    /// The process with its pipes, as the standard library has it.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// How the program ended; `None` while it runs.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, TestbedError> {
+        self.child.try_wait().map_err(self.failure("wait for"))
+    }
+
+    /// Asks the program to end (SIGTERM), and kills it if it has not after `patience`.
+    pub fn terminate(mut self, patience: Duration) -> Result<ExitStatus, TestbedError> {
+        let deadline = Instant::now() + patience;
+        let pid = Pid::from_child(&self.child);
+        // Not yet reaped, so the number is still this child's.
+        if self.try_wait()?.is_none() {
+            kill_process(pid, Signal::TERM).map_err(self.failure("terminate"))?;
+        }
+        while Instant::now() < deadline {
+            if let Some(status) = self.try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(POLL);
+        }
+        self.child.kill().map_err(self.failure("kill"))?;
+        self.child.wait().map_err(self.failure("wait for"))
+    }
+
+    fn failure<E: Into<std::io::Error>>(&self, verb: &str) -> impl FnOnce(E) -> TestbedError {
+        TestbedError::io(format!("{verb} {}", self.command))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only if the process is already gone and reaped.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// How often a condition that the kernel does not announce is looked at.
+const POLL: Duration = Duration::from_millis(10);
