@@ -1,0 +1,215 @@
+//! The plain queue, over the crate `nfq`: one system call for each packet and each verdict.
+//!
+//! The crate keeps its descriptor to itself, and it is needed: to wait with a timeout, to enlarge the receive buffer,
+//! to close it on exec. So it is found among the process's descriptors, as the netfilter socket that was not there
+//! before and that has the port id under which the kernel lists the queue.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, getsockname, sockopt};
+
+use super::batch::wait;
+use super::packet::hook;
+use super::{
+    HEADROOM, Judge, MAX_COPY_RANGE, Queue, QueueConfig, QueueError, QueuedPacket, Served, Verdict,
+    statistics,
+};
+use crate::netlink::set_receive_buffer;
+
+/// A queue that takes packets one by one. See the module's description.
+pub struct PlainQueue {
+    queue: nfq::Queue,
+    /// The descriptor inside `queue`.
+    fd: RawFd,
+    number: u16,
+    receive_buffer: usize,
+    /// Where a packet is judged: the crate offers no room before it.
+    scratch: Vec<u8>,
+}
+
+impl PlainQueue {
+    /// Binds and configures a queue.
+    ///
+    /// Opens one queue at a time in a process. Each step of the crate's configuration discards packets that are
+    /// already there, so open queues before a rule points at them.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError`] says what is missing and what to do.
+    pub fn open(config: &QueueConfig) -> Result<Self, QueueError> {
+        static OPENING: Mutex<()> = Mutex::new(());
+        let _one_at_a_time = OPENING
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+
+        let number = config.number;
+        let configure = || QueueError::io("configure", number);
+        let find = || QueueError::io("find the descriptor", number);
+        let before = descriptors().map_err(find())?;
+        let mut queue = nfq::Queue::open().map_err(|source| QueueError::refused(number, source))?;
+        queue
+            .bind(number)
+            .map_err(|source| QueueError::refused(number, source))?;
+        let copy_range = config.copy_range.min(MAX_COPY_RANGE) as u16;
+        queue
+            .set_copy_range(number, copy_range)
+            .map_err(configure())?;
+        queue
+            .set_fail_open(number, config.fail_open)
+            .map_err(configure())?;
+        queue
+            .set_recv_gso(number, config.gso)
+            .map_err(configure())?;
+        queue
+            .set_queue_max_len(number, config.max_len)
+            .map_err(configure())?;
+        queue.set_recv_enobufs(true).map_err(configure())?;
+        queue.set_nonblocking(true);
+
+        let fd = find_socket(&before, number).map_err(find())?;
+        let mut queue = Self {
+            queue,
+            fd,
+            number,
+            receive_buffer: 0,
+            scratch: Vec::new(),
+        };
+        fcntl_setfd(queue.as_fd(), FdFlags::CLOEXEC).map_err(|errno| configure()(errno.into()))?;
+        queue.receive_buffer = set_receive_buffer(queue.as_fd(), config.receive_buffer)
+            .map_err(QueueError::io("set the receive buffer", number))?;
+        Ok(queue)
+    }
+
+    /// Judges one message and gives its verdict.
+    fn answer(&mut self, mut message: nfq::Message, judge: &mut Judge<'_>) -> io::Result<()> {
+        let verdict = match hook(message.get_hook()) {
+            Some(hook) => {
+                let payload = message.get_payload();
+                let original_len = message.get_original_len();
+                self.scratch.clear();
+                self.scratch.resize(HEADROOM, 0);
+                self.scratch.extend_from_slice(payload);
+                judge(&mut QueuedPacket {
+                    start: HEADROOM,
+                    end: HEADROOM + payload.len(),
+                    hook,
+                    mark: message.get_nfmark(),
+                    checksum_missing: !message.is_checksum_ready(),
+                    segmented: message.is_seg_offloaded(),
+                    truncated: original_len > payload.len(),
+                    original_len,
+                    buf: &mut self.scratch,
+                })
+            }
+            None => Verdict::Accept,
+        };
+        match verdict {
+            Verdict::Accept => message.set_verdict(nfq::Verdict::Accept),
+            Verdict::Drop => message.set_verdict(nfq::Verdict::Drop),
+            Verdict::Rewrite(range) => {
+                message.set_payload(&self.scratch[range]);
+                message.set_verdict(nfq::Verdict::Accept);
+            }
+        }
+        self.queue.verdict(message)
+    }
+}
+
+impl Queue for PlainQueue {
+    fn serve(&mut self, timeout: Duration, judge: &mut Judge<'_>) -> io::Result<Served> {
+        let mut served = Served::default();
+        let mut waited = false;
+        loop {
+            match self.queue.recv() {
+                Ok(message) => {
+                    self.answer(message, judge)?;
+                    served.packets += 1;
+                    // A stream that never pauses must not keep the caller from its other work.
+                    if served.packets == MAX_PACKETS {
+                        return Ok(served);
+                    }
+                }
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => {
+                        if waited || served != Served::default() || !wait(self.as_fd(), timeout)? {
+                            return Ok(served);
+                        }
+                        waited = true;
+                    }
+                    Some(libc::EINTR) => {}
+                    Some(libc::ENOBUFS) => served.overruns += 1,
+                    // Not a failure to receive, but what the kernel says of an earlier verdict.
+                    Some(libc::ENOENT | libc::EINVAL | libc::ENOMEM) => served.gone += 1,
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    fn number(&self) -> u16 {
+        self.number
+    }
+
+    fn receive_buffer(&self) -> usize {
+        self.receive_buffer
+    }
+}
+
+impl AsFd for PlainQueue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: `fd` is the descriptor that `self.queue` owns and closes only when it is dropped.
+        unsafe { BorrowedFd::borrow_raw(self.fd) }
+    }
+}
+
+/// The open descriptors of this process.
+fn descriptors() -> io::Result<BTreeSet<RawFd>> {
+    fs::read_dir("/proc/self/fd")?
+        .map(|entry| {
+            Ok(entry?
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok()))
+        })
+        .filter_map(Result::transpose)
+        .collect()
+}
+
+/// The netfilter socket that is not in `before` and holds queue `number`.
+fn find_socket(before: &BTreeSet<RawFd>, number: u16) -> io::Result<RawFd> {
+    let port_id = statistics()?
+        .into_iter()
+        .find(|queue| queue.number == number)
+        .map(|queue| queue.port_id);
+    descriptors()?
+        .difference(before)
+        .copied()
+        .find(|fd| {
+            // SAFETY: another thread may have closed this descriptor since it was listed, which makes the calls fail
+            // or ask another file; they only ask, and the borrow ends with them.
+            let fd = unsafe { BorrowedFd::borrow_raw(*fd) };
+            netfilter_port_id(fd).is_some_and(|found| Some(found) == port_id)
+        })
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// The port id of `fd`, if it is a netfilter netlink socket.
+fn netfilter_port_id(fd: BorrowedFd<'_>) -> Option<u32> {
+    if sockopt::socket_domain(fd).ok()? != AddressFamily::NETLINK
+        || sockopt::socket_protocol(fd).ok()? != Some(rustix::net::netlink::NETFILTER)
+    {
+        return None;
+    }
+    let address = SocketAddrNetlink::try_from(getsockname(fd).ok()?).ok()?;
+    Some(address.pid())
+}
+
+/// Packets per wake-up.
+const MAX_PACKETS: u32 = 64;

@@ -1,0 +1,1 @@
+//! nf_tables: the table that decides which packets reach a queue.
