@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -94,11 +95,13 @@ impl Namespace {
             .map_err(TestbedError::io(format!("enter {}", self.name)))
     }
 
-    /// A command for [`spawn`](Self::spawn) and [`run`](Self::run), which dies with the namespace.
+    /// A command for [`spawn`](Self::spawn) that dies with the namespace.
     ///
-    /// `program` is found as [`find`] does.
+    /// `program` is found as [`find`] does. An interrupt from the terminal does not reach it: who
+    /// started it decides when it ends.
     pub fn command(&self, program: impl AsRef<Path>) -> Result<Command, TestbedError> {
         let mut command = Command::new(find("setpriv")?);
+        command.process_group(0);
         command.args(["--pdeathsig", "KILL", "--"]);
         command.arg(find(program)?);
         Ok(command)
@@ -128,7 +131,7 @@ impl Namespace {
     /// [`TestbedError::Failed`] if it ends with anything but success.
     pub fn run<S: AsRef<OsStr>>(
         &self,
-        program: &str,
+        program: impl AsRef<Path>,
         args: impl IntoIterator<Item = S>,
     ) -> Result<Output, TestbedError> {
         let mut command = self.command(program)?;
@@ -139,7 +142,7 @@ impl Namespace {
     /// Runs `program` like [`run`](Self::run), with `input` as its standard input.
     pub fn feed<S: AsRef<OsStr>>(
         &self,
-        program: &str,
+        program: impl AsRef<Path>,
         args: impl IntoIterator<Item = S>,
         input: &str,
     ) -> Result<Output, TestbedError> {

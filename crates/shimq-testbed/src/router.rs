@@ -33,6 +33,12 @@ impl Prefix {
         address: Ipv6Addr::UNSPECIFIED,
         length: 0,
     };
+
+    /// Whether `address` begins like this prefix.
+    pub fn contains(&self, address: Ipv6Addr) -> bool {
+        let differing = self.address.to_bits() ^ address.to_bits();
+        differing.leading_zeros() >= u32::from(self.length)
+    }
 }
 
 impl From<Ipv6Addr> for Prefix {
@@ -205,6 +211,15 @@ mod tests {
             }
         );
         assert_eq!(counters.path(b1, a1), Count::default());
+    }
+
+    #[test]
+    fn a_prefix_contains_what_begins_alike() {
+        let prefix = crate::A[0].prefix;
+        assert!(prefix.contains("2001:db8:a1::ffff:1".parse().unwrap()));
+        assert!(!prefix.contains("2001:db8:a1:1::".parse().unwrap()));
+        assert!(Prefix::ANY.contains(Ipv6Addr::LOCALHOST));
+        assert!(!Prefix::from(Ipv6Addr::LOCALHOST).contains(Ipv6Addr::UNSPECIFIED));
     }
 
     #[test]
