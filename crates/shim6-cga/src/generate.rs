@@ -272,3 +272,221 @@ fn find_modifier(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixture::{PREFIXES, key, rng};
+    use crate::verify_hba;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        /// Both requirements on any generator: the format parses, the verification succeeds.
+        //= https://www.rfc-editor.org/rfc/rfc3972#section-4
+        //= type=test
+        //= id=C-016
+        //# Second, the CGA
+        //# verification procedure defined in Section 5 MUST succeed when invoked
+        //# on the output of the CGA generation algorithm.
+        #[test]
+        fn a_generated_cga_verifies(seed: u64, prefix: SubnetPrefix, sec in 0..=1_u8) {
+            let (address, pds) = generate_cga(key(), prefix, sec, &mut rng(seed)).unwrap();
+            prop_assert_eq!(verify_cga(address, &pds), Ok(()));
+            prop_assert_eq!(&Pds::parse(pds.octets()).unwrap(), &pds);
+            let (subnet, iid) = hash::split(address);
+            prop_assert_eq!((subnet, hash::sec(iid), iid >> 56 & 3), (prefix, sec, 0));
+        }
+
+        #[test]
+        fn every_address_of_a_generated_set_verifies_under_every_members_parameters(
+            seed: u64,
+            count in 1..6_usize,
+            sec in 0..=1_u8,
+            with_key: bool,
+        ) {
+            let mut rng = rng(seed);
+            let mut prefixes = vec![SubnetPrefix::default(); count];
+            for prefix in &mut prefixes {
+                rand_core::RngCore::fill_bytes(&mut rng, prefix);
+            }
+            let set = generate_hba(&prefixes, with_key.then(key), sec, &mut rng).unwrap();
+            prop_assert_eq!(set.len(), count);
+            for ((address, pds), prefix) in set.iter().zip(prefixes) {
+                prop_assert_eq!(hash::split(*address).0, prefix);
+                prop_assert_eq!(verify_cga(*address, pds), Ok(()));
+                for (_, other) in &set {
+                    prop_assert_eq!(verify_hba(*address, other), Ok(()));
+                }
+            }
+        }
+
+        /// However a caller slices the search, it finds what one long step finds.
+        #[test]
+        fn a_sliced_search_finds_the_same_modifier(start: Modifier, slice in 1..5000_u64) {
+            let mut whole = Search::new(key().public_key(), &[], 1, start).unwrap();
+            let mut sliced = whole.clone();
+            let found = whole.step(u64::MAX);
+            let found_in_slices = std::iter::repeat_with(|| sliced.step(slice)).find_map(|m| m);
+            prop_assert_eq!(found, found_in_slices);
+            prop_assert_eq!(whole.tries(), sliced.tries());
+        }
+    }
+
+    #[test]
+    fn a_search_goes_on_after_a_find_and_wraps_around() {
+        let mut search = Search::new(key().public_key(), &[], 0, [0xff; 16]).unwrap();
+        assert_eq!(search.step(0), None);
+        assert_eq!(search.step(5), Some([0xff; 16]));
+        assert_eq!(search.step(5), Some([0; 16]));
+        assert_eq!(search.tries(), 2);
+    }
+
+    #[test]
+    fn addresses_of_one_key_under_one_prefix_cannot_be_linked() {
+        //= https://www.rfc-editor.org/rfc/rfc3972#section-4
+        //= type=test
+        //= id=C-011
+        //# The initial value of the modifier in step 1 SHOULD be chosen randomly
+        //# to make addresses generated from the same public key unlinkable,
+        //# which enhances privacy (see Section 7.3).
+        let mut rng = rng(5);
+        let (a, a_pds) = generate_cga(key(), PREFIXES[0], 0, &mut rng).unwrap();
+        let (b, b_pds) = generate_cga(key(), PREFIXES[0], 0, &mut rng).unwrap();
+        assert_ne!(a, b);
+        assert_ne!(a_pds.modifier(), b_pds.modifier());
+        assert_ne!(a_pds.modifier(), [0; 16]);
+    }
+
+    #[test]
+    fn a_modifier_serves_a_new_prefix_without_a_new_search() {
+        //= https://www.rfc-editor.org/rfc/rfc3972#section-4
+        //= type=test
+        //= id=C-017
+        //# If the subnet prefix of
+        //# the address changes but the address owner's public key does not, the
+        //# old modifier value MAY be reused.
+        let (_, old) = generate_cga(key(), PREFIXES[0], 1, &mut rng(6)).unwrap();
+        let (address, pds) =
+            form_address(old.modifier(), PREFIXES[1], 0, key().public_key(), &[], 1).unwrap();
+        assert_eq!(verify_cga(address, &pds), Ok(()));
+    }
+
+    #[test]
+    fn parameters_in_a_set_differ_only_in_the_prefix_field() {
+        //= https://www.rfc-editor.org/rfc/rfc5535#section-6
+        //= type=test
+        //= id=H-013
+        //# 6.5.  Form the CGA Parameter Data Structure that corresponds to
+        //# HBA[i] by concatenating from left to right the final Modifier
+        //# value, Prefix[i], the final collision count value, the encoded
+        //# public key or the encoded Extended Modifier, and the Multi-
+        //# Prefix extension.
+        let set = generate_hba(&PREFIXES, None, 0, &mut rng(7)).unwrap();
+        for ((_, pds), prefix) in set.iter().zip(PREFIXES) {
+            assert_eq!(pds.subnet_prefix(), prefix);
+            assert_eq!(pds.modifier(), set[0].1.modifier());
+            assert_eq!(pds.octets()[24..], set[0].1.octets()[24..]);
+        }
+    }
+
+    #[test]
+    fn the_p_flag_tells_whether_there_is_a_key() {
+        //= https://www.rfc-editor.org/rfc/rfc5535#section-6
+        //= type=test
+        //= id=H-004
+        //# If a public key is provided, then
+        //# the P flag is set to one.  Otherwise, the P flag is set to zero.
+        for signer in [None, Some(key())] {
+            let set = generate_hba(&PREFIXES, signer, 0, &mut rng(8)).unwrap();
+            let (_, pds) = &set[0];
+            assert_eq!(pds.multi_prefix().unwrap().has_public_key, signer.is_some());
+            assert_eq!(pds.public_key() == key().public_key(), signer.is_some());
+        }
+    }
+
+    #[test]
+    fn a_third_collision_is_an_error() {
+        //= https://www.rfc-editor.org/rfc/rfc3972#section-4
+        //= type=test
+        //= id=C-019
+        //# However, after three collisions,
+        //# stop and report the error.
+        let first = generate_cga(key(), PREFIXES[0], 1, &mut rng(9)).unwrap();
+        let second = next_collision(first.0, &first.1).unwrap();
+        let third = next_collision(second.0, &second.1).unwrap();
+        assert_eq!(
+            next_collision(third.0, &third.1),
+            Err(CgaError::ThreeCollisions)
+        );
+        for (count, (address, pds)) in (0..).zip([&first, &second, &third]) {
+            assert_eq!(pds.collision_count(), count);
+            assert_eq!(verify_cga(*address, pds), Ok(()));
+            assert_eq!(hash::sec(hash::split(*address).1), 1);
+        }
+        assert!(first.0 != second.0 && second.0 != third.0 && first.0 != third.0);
+    }
+
+    #[test]
+    fn a_set_redone_after_a_collision_is_a_set() {
+        let set = generate_hba(&PREFIXES, None, 0, &mut rng(10)).unwrap();
+        let redone: Vec<_> = set
+            .iter()
+            .map(|(address, pds)| next_collision(*address, pds).unwrap())
+            .collect();
+        for (address, _) in &redone {
+            assert!(
+                redone
+                    .iter()
+                    .all(|(_, pds)| verify_hba(*address, pds).is_ok())
+            );
+            assert!(set.iter().all(|(old, _)| old != address));
+        }
+    }
+
+    #[test]
+    fn a_collision_of_someone_elses_address_is_refused() {
+        let set = generate_hba(&PREFIXES, None, 0, &mut rng(11)).unwrap();
+        assert_eq!(
+            next_collision(set[0].0, &set[1].1),
+            Err(CgaError::SubnetPrefix)
+        );
+    }
+
+    #[test]
+    fn only_registered_sec_values_are_generated() {
+        //= https://www.rfc-editor.org/rfc/rfc4982#section-5
+        //= type=test
+        //= id=C-040
+        //# Each of
+        //# these entries points to an RFC that defines the CGA generation
+        //# procedure that MUST be used when generating CGAs with the associated
+        //# Sec value.
+        for sec in 3..=8 {
+            let error = CgaError::Sec(sec);
+            assert_eq!(
+                generate_cga(key(), PREFIXES[0], sec, &mut rng(0)).unwrap_err(),
+                error
+            );
+            assert_eq!(
+                generate_hba(&PREFIXES, None, sec, &mut rng(0)).unwrap_err(),
+                error
+            );
+            let formed = form_address([0; 16], PREFIXES[0], 0, key().public_key(), &[], sec);
+            assert_eq!(formed.unwrap_err(), error);
+        }
+    }
+
+    #[test]
+    fn inputs_that_could_never_verify_are_refused() {
+        let form = |count, public_key: &[u8]| {
+            form_address([0; 16], PREFIXES[0], count, public_key, &[], 0).unwrap_err()
+        };
+        assert_eq!(form(3, key().public_key()), CgaError::CollisionCount(3));
+        assert_eq!(form(0, b"key"), CgaError::PublicKey);
+        let no_prefixes = generate_hba(&[], None, 0, &mut rng(0));
+        assert_eq!(no_prefixes.unwrap_err(), CgaError::PrefixCount(0));
+    }
+}

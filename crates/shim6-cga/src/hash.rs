@@ -89,3 +89,50 @@ fn leftmost_128(digest: &[u8; 20]) -> u128 {
 const MASK1: u64 = 0x1cff_ffff_ffff_ffff;
 /// Sec is bits 0 to 2, counted from the left.
 const SEC_SHIFT: u32 = 61;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sec_asks_for_sixteen_more_zero_bits() {
+        for sec in 0..=7 {
+            let needed = 16 * u32::from(sec);
+            assert!(hash2_suffices(needed, sec));
+            assert!(needed == 0 || !hash2_suffices(needed - 1, sec), "Sec {sec}");
+        }
+    }
+
+    #[test]
+    fn the_comparison_ignores_exactly_sec_u_and_g() {
+        //= https://www.rfc-editor.org/rfc/rfc3972#section-2
+        //= type=test
+        //= id=C-001
+        //# Bits 0, 1, 2, 6, and 7 (i.e., the bits that encode
+        //# the security parameter Sec and the "u" and "g" bits from the
+        //# standard IPv6 address architecture format of interface identifiers
+        //# [RFC3513]) are ignored in the comparison.
+        let ignored: Vec<u32> = (0..64)
+            .filter(|bit| hash1_matches(0, 1 << (63 - bit)))
+            .collect();
+        assert_eq!(ignored, [0, 1, 2, 6, 7]);
+    }
+
+    #[test]
+    fn an_interface_identifier_holds_sec_and_clears_u_and_g() {
+        assert_eq!(interface_identifier(u64::MAX, 0), 0x1cff_ffff_ffff_ffff);
+        assert_eq!(interface_identifier(0, 5), 0xa000_0000_0000_0000);
+        assert_eq!(sec(interface_identifier(u64::MAX, 2)), 2);
+    }
+
+    #[test]
+    fn an_address_splits_where_it_was_joined() {
+        let address: Ipv6Addr = "2001:db8:1:2:3:4:5:6".parse().unwrap();
+        let (prefix, iid) = split(address);
+        assert_eq!(
+            (prefix, iid),
+            ([0x20, 1, 0x0d, 0xb8, 0, 1, 0, 2], 0x0003_0004_0005_0006)
+        );
+        assert_eq!(join(prefix, iid), address);
+    }
+}

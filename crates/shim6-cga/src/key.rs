@@ -14,7 +14,7 @@ use rsa::pkcs8::spki::SubjectPublicKeyInfoRef;
 use rsa::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey, LineEnding};
 use rsa::signature::{RandomizedSigner, SignatureEncoding};
 use rsa::traits::PublicKeyParts;
-use rsa::{RsaPrivateKey, pkcs1};
+use rsa::{RsaPrivateKey, pkcs1, pkcs1v15};
 use sha1::Sha1;
 use zeroize::Zeroizing;
 
@@ -25,7 +25,7 @@ use crate::CgaError;
 /// Wiped from memory on drop. `Debug` shows the public part only.
 #[derive(Clone)]
 pub struct SigningKey {
-    private: RsaPrivateKey,
+    private: pkcs1v15::SigningKey<Sha1>,
     public: Vec<u8>,
 }
 
@@ -92,7 +92,7 @@ impl SigningKey {
         //= id=C-029
         //# Generate the RSA signature by using the RSASSA-PKCS1-v1_5
         //# [RFC3447] signature algorithm with the SHA-1 hash algorithm.
-        rsa::pkcs1v15::SigningKey::<Sha1>::new(self.private.clone())
+        self.private
             .sign_with_rng(rng, &signed_octets(generation, cga_locators))
             .to_vec()
     }
@@ -109,7 +109,7 @@ impl SigningKey {
             .to_public_key_der()
             .map_err(|_| CgaError::PrivateKey)?;
         Ok(Self {
-            private,
+            private: pkcs1v15::SigningKey::new(private),
             public: public.into_vec(),
         })
     }
@@ -118,7 +118,7 @@ impl SigningKey {
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningKey")
-            .field("bits", &self.private.n().bits())
+            .field("bits", &self.private.as_ref().n().bits())
             .finish_non_exhaustive()
     }
 }
@@ -256,3 +256,182 @@ const MIN_BITS: usize = 1024;
 const MAX_OWN_BITS: usize = 4096;
 /// The longest modulus that ring verifies with, in bits.
 const MAX_PEER_BITS: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use rsa::pkcs1::EncodeRsaPrivateKey;
+    use rsa::pkcs8::DecodePublicKey;
+    use rsa::signature::Verifier;
+    use rsa::{BigUint, RsaPublicKey};
+
+    use super::*;
+    use crate::fixture::{key, rng};
+    use crate::random_nonce;
+
+    fn locators() -> Vec<Ipv6Addr> {
+        ["2001:db8::1", "2001:db8::2", "2001:db8::3"]
+            .map(|text| text.parse().unwrap())
+            .to_vec()
+    }
+
+    fn peer() -> PeerKey {
+        PeerKey::from_spki(key().public_key()).unwrap()
+    }
+
+    #[test]
+    fn a_signature_covers_tag_generation_and_locators_in_order() {
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-5.15.5
+        //= type=test
+        //= id=S-055
+        //# The locators
+        //# MUST be included in the order in which they are
+        //# listed in the Locator List Option.
+        let signature = key().sign(0x0102_0304, &locators(), &mut rng(30));
+        let mut octets = b"J0VbHXWK6UAoPjmH\x01\x02\x03\x04".to_vec();
+        for last in 1..=3 {
+            octets.extend([
+                0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last,
+            ]);
+        }
+        let public = RsaPublicKey::from_public_key_der(key().public_key()).unwrap();
+        let judge = pkcs1v15::VerifyingKey::<Sha1>::new(public);
+        assert!(
+            judge
+                .verify(&octets, &signature.as_slice().try_into().unwrap())
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn a_signature_verifies_for_its_own_list_only() {
+        let list = locators();
+        let signature = key().sign(7, &list, &mut rng(31));
+        let reversed: Vec<_> = list.iter().rev().copied().collect();
+        let mut changed = signature.clone();
+        changed[64] ^= 1;
+        assert_eq!(peer().verify(7, &list, &signature), Ok(()));
+        for (generation, list, signature) in [
+            (8, &list[..], &signature[..]),
+            (7, &list[..2], &signature),
+            (7, &reversed, &signature),
+            (7, &list, &changed),
+            (7, &list, &signature[..127]),
+            (7, &list, &[&signature[..], &[0]].concat()),
+            (7, &list, &[]),
+        ] {
+            assert_eq!(
+                peer().verify(generation, list, signature),
+                Err(CgaError::Signature)
+            );
+        }
+    }
+
+    #[test]
+    fn keys_too_short_to_trust_are_neither_made_nor_read_nor_accepted() {
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-16
+        //= type=test
+        //= id=S-169
+        //# The minimum acceptable key
+        //# length for RSA keys used in the generation of CGAs MUST be at
+        //# least 1024 bits.
+        for bits in [512, 1023] {
+            let own = CgaError::KeyLength {
+                bits,
+                most: MAX_OWN_BITS,
+            };
+            assert_eq!(SigningKey::generate(bits, &mut rng(32)).unwrap_err(), own);
+
+            let short = RsaPrivateKey::new(&mut rng(32), bits).unwrap();
+            let pem = short.to_pkcs8_pem(LineEnding::LF).unwrap();
+            assert_eq!(SigningKey::from_pem(&pem).unwrap_err(), own);
+
+            let spki = short.to_public_key().to_public_key_der().unwrap();
+            let peer = CgaError::KeyLength {
+                bits,
+                most: MAX_PEER_BITS,
+            };
+            assert_eq!(PeerKey::from_spki(spki.as_bytes()).unwrap_err(), peer);
+        }
+    }
+
+    #[test]
+    fn keys_longer_than_the_tools_support_are_refused() {
+        let own = CgaError::KeyLength {
+            bits: 4097,
+            most: MAX_OWN_BITS,
+        };
+        assert_eq!(SigningKey::generate(4097, &mut rng(33)).unwrap_err(), own);
+        let modulus = (BigUint::from(1_u8) << 8192) + 1_u8;
+        let long = RsaPublicKey::new_with_max_size(modulus, 65537_u32.into(), 8200).unwrap();
+        let spki = long.to_public_key_der().unwrap();
+        let peer = CgaError::KeyLength {
+            bits: 8193,
+            most: MAX_PEER_BITS,
+        };
+        assert_eq!(PeerKey::from_spki(spki.as_bytes()).unwrap_err(), peer);
+    }
+
+    #[test]
+    fn a_key_survives_its_pem_text_in_both_forms() {
+        let pkcs8 = key().to_pem().unwrap();
+        assert!(pkcs8.starts_with("-----BEGIN PRIVATE KEY-----\n"));
+        let pkcs1 = key().private.as_ref().to_pkcs1_pem(LineEnding::LF).unwrap();
+        assert!(pkcs1.starts_with("-----BEGIN RSA PRIVATE KEY-----\n"));
+        for pem in [pkcs8, pkcs1] {
+            let read = SigningKey::from_pem(&pem).unwrap();
+            assert_eq!(read.public_key(), key().public_key());
+            let signature = read.sign(1, &locators(), &mut rng(34));
+            assert_eq!(peer().verify(1, &locators(), &signature), Ok(()));
+        }
+        assert_eq!(
+            SigningKey::from_pem("-----BEGIN").unwrap_err(),
+            CgaError::PrivateKey
+        );
+    }
+
+    #[test]
+    fn debug_output_shows_the_length_only() {
+        assert_eq!(format!("{:?}", key()), "SigningKey { bits: 1024, .. }");
+    }
+
+    #[test]
+    fn a_nonce_is_a_384_bit_rsa_public_key() {
+        //= https://www.rfc-editor.org/rfc/rfc5535#section-6
+        //= type=test
+        //= id=H-008
+        //# The algorithm identifier MUST be
+        //# rsaEncryption, which is 1.2.840.113549.1.1.1, and the random nonce
+        //# MUST be formatted by using the RSAPublicKey type as specified in
+        //# Section 2.3.1 of RFC 3279 [4].  The random nonce length is 384 bits.
+        for seed in 0..16 {
+            let der = random_nonce(&mut rng(seed));
+            let spki = SubjectPublicKeyInfoRef::from_der(&der).unwrap();
+            assert_eq!(spki.algorithm, pkcs1::ALGORITHM_ID);
+            let pkcs1 = spki.subject_public_key.as_bytes().unwrap();
+            assert_eq!(bits(Pkcs1PublicKey::from_der(pkcs1).unwrap().modulus), 384);
+        }
+        assert_ne!(random_nonce(&mut rng(0)), random_nonce(&mut rng(1)));
+    }
+
+    #[test]
+    fn only_rsa_encryption_with_null_parameters_is_a_key() {
+        //= https://www.rfc-editor.org/rfc/rfc3972#section-3
+        //= type=test
+        //= id=C-005
+        //# When RSA is used, the
+        //# algorithm identifier MUST be rsaEncryption, which is
+        //# 1.2.840.113549.1.1.1
+        let sound = SubjectPublicKeyInfoRef::from_der(key().public_key()).unwrap();
+        let mut other_algorithm = sound.clone();
+        other_algorithm.algorithm.oid = pkcs1::ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.7");
+        let mut no_parameters = sound.clone();
+        no_parameters.algorithm.parameters = None;
+        let mut raw_octets = sound;
+        raw_octets.subject_public_key = BitStringRef::from_bytes(&[0x55; 128]).unwrap();
+        for spki in [other_algorithm, no_parameters, raw_octets] {
+            let refused = PeerKey::from_spki(&spki.to_der().unwrap()).unwrap_err();
+            assert_eq!(refused, CgaError::NotRsa);
+        }
+        assert!(PeerKey::from_spki(key().public_key()).is_ok());
+    }
+}

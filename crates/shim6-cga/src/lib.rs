@@ -15,6 +15,8 @@
 //! crate; whether the ULID answers at a verified locator is for the core's probes (RFC 5533 §7.2).
 
 mod error;
+#[cfg(test)]
+mod fixture;
 mod generate;
 mod hash;
 mod key;

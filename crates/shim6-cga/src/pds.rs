@@ -260,3 +260,226 @@ const PREFIX_LEN: usize = 8;
 const MULTI_PREFIX_TYPE: u16 = 0x0012;
 /// The first bit of the extension data.
 const P_FLAG: u8 = 0x80;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fixture::{PREFIXES, key, rng};
+    use crate::random_nonce;
+
+    /// A structure with the given extension fields after a nonce.
+    fn with_extensions(extensions: &[u8]) -> Result<Pds, CgaError> {
+        Pds::from_fields(
+            [7; 16],
+            PREFIXES[0],
+            1,
+            &random_nonce(&mut rng(2)),
+            extensions,
+        )
+    }
+
+    /// A structure with the given octets where the key belongs.
+    fn with_key(key: &[u8]) -> Result<Pds, CgaError> {
+        Pds::parse(&[&[0; KEY_START], key].concat())
+    }
+
+    fn set_of(prefixes: &[SubnetPrefix]) -> MultiPrefix {
+        MultiPrefix {
+            has_public_key: false,
+            prefixes: prefixes.to_vec(),
+        }
+    }
+
+    #[test]
+    fn fields_are_read_back_as_they_were_joined() {
+        let extension = set_of(&PREFIXES).to_extension().unwrap();
+        let pds =
+            Pds::from_fields([7; 16], PREFIXES[1], 2, key().public_key(), &extension).unwrap();
+        assert_eq!(pds.modifier(), [7; 16]);
+        assert_eq!(pds.subnet_prefix(), PREFIXES[1]);
+        assert_eq!(pds.collision_count(), 2);
+        assert_eq!(pds.public_key(), key().public_key());
+        assert_eq!(pds.extensions(), extension);
+        assert_eq!(pds.multi_prefix(), Some(&set_of(&PREFIXES)));
+    }
+
+    #[test]
+    fn the_p_flag_is_the_first_bit_and_reserved_bits_are_zero() {
+        //= https://www.rfc-editor.org/rfc/rfc5535#section-5
+        //= type=test
+        //= id=H-002
+        //# Reserved:  31-bit reserved field.  MUST be initialized to zero, and
+        //# ignored upon receipt.
+        let with_key = MultiPrefix {
+            has_public_key: true,
+            ..set_of(&PREFIXES[..2])
+        };
+        let field = with_key.to_extension().unwrap();
+        assert_eq!(field[..8], [0, 0x12, 0, 20, 0x80, 0, 0, 0]);
+        assert_eq!(field[8..], *PREFIXES[..2].as_flattened());
+        assert_eq!(set_of(&PREFIXES).to_extension().unwrap()[4..8], [0; 4]);
+    }
+
+    #[test]
+    fn reserved_bits_are_ignored_but_kept() {
+        //= https://www.rfc-editor.org/rfc/rfc5535#section-5
+        //= type=test
+        //= id=H-003
+        //# Reserved:  31-bit reserved field.  MUST be initialized to zero, and
+        //# ignored upon receipt.
+        let mut field = set_of(&PREFIXES).to_extension().unwrap();
+        field[4..8].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff]);
+        let pds = with_extensions(&field).unwrap();
+        assert_eq!(pds.kind(), Kind::Hba);
+        assert_eq!(pds.extensions(), field);
+    }
+
+    #[test]
+    fn the_kind_follows_extension_and_p_flag() {
+        let kind = |extensions: &[u8]| with_extensions(extensions).unwrap().kind();
+        let with_key = MultiPrefix {
+            has_public_key: true,
+            ..set_of(&PREFIXES)
+        };
+        assert_eq!(kind(&[]), Kind::Cga);
+        assert_eq!(kind(&set_of(&PREFIXES).to_extension().unwrap()), Kind::Hba);
+        assert_eq!(
+            kind(&with_key.to_extension().unwrap()),
+            Kind::CgaCompatibleHba
+        );
+    }
+
+    #[test]
+    fn unknown_extensions_are_ignored_before_and_after_the_known_one() {
+        //= https://www.rfc-editor.org/rfc/rfc3972#section-3
+        //= type=test
+        //= id=C-008
+        //# Implementations MUST ignore the value of any unrecognized
+        //# extension fields.
+        let unknown = [0xff, 0xfd, 0, 3, 1, 2, 3];
+        let empty = [0xff, 0xfe, 0, 0];
+        let known = set_of(&PREFIXES).to_extension().unwrap();
+        for extensions in [
+            [&unknown, &known[..], &empty].concat(),
+            [&empty, &known[..], &unknown].concat(),
+        ] {
+            let pds = with_extensions(&extensions).unwrap();
+            assert_eq!(pds.multi_prefix(), Some(&set_of(&PREFIXES)));
+            assert_eq!(pds.extensions(), extensions);
+        }
+        assert_eq!(with_extensions(&unknown).unwrap().kind(), Kind::Cga);
+    }
+
+    #[test]
+    fn a_structure_cut_inside_a_field_is_refused() {
+        let whole = with_extensions(&set_of(&PREFIXES).to_extension().unwrap()).unwrap();
+        let octets = whole.octets();
+        for len in 0..octets.len() {
+            let cut = Pds::parse(&octets[..len]);
+            // At the end of the key the structure is whole, but has lost its extension.
+            assert_eq!(cut.is_ok(), len == whole.key_end, "{len} octets");
+        }
+    }
+
+    #[test]
+    fn trailing_octets_that_are_no_extension_are_refused() {
+        let at = with_extensions(&[]).unwrap().octets().len();
+        for garbage in [&[0][..], &[0; 3], &[0xff, 0xfd, 0, 2, 1]] {
+            assert_eq!(with_extensions(garbage), Err(CgaError::Extension { at }));
+        }
+    }
+
+    #[test]
+    fn a_multi_prefix_extension_holds_whole_prefixes() {
+        for len in 0..=36_u8 {
+            let field = [&[0, 0x12, 0, len][..], &vec![0; len.into()]].concat();
+            let whole = len >= 4 && (len - 4) % 8 == 0;
+            let expected = if whole {
+                Ok(usize::from(len - 4) / 8)
+            } else {
+                Err(CgaError::MultiPrefixLength { len: len.into() })
+            };
+            let parsed = with_extensions(&field);
+            assert_eq!(
+                parsed.map(|pds| pds.multi_prefix().unwrap().prefixes.len()),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn two_sets_in_one_structure_are_refused() {
+        let field = set_of(&PREFIXES).to_extension().unwrap();
+        assert_eq!(
+            with_extensions(&field.repeat(2)),
+            Err(CgaError::RepeatedMultiPrefix)
+        );
+    }
+
+    #[test]
+    fn a_set_has_at_least_one_prefix_and_fits_its_length_field() {
+        let count = |n: usize| set_of(&vec![PREFIXES[0]; n]).to_extension().map(|_| ());
+        assert_eq!(count(0), Err(CgaError::PrefixCount(0)));
+        assert_eq!(count(8191), Ok(()));
+        assert_eq!(count(8192), Err(CgaError::PrefixCount(8192)));
+    }
+
+    #[test]
+    fn wrong_der_lengths_are_refused_not_clamped() {
+        let indefinite = [0x30, 0x80, 0, 0];
+        let not_minimal = [0x30, 0x81, 2, 5, 0];
+        let beyond_the_end = [0x30, 3, 5, 0];
+        let four_octet_length = [0x30, 0x84, 0xff, 0xff, 0xff, 0xff];
+        let not_a_sequence = [0x04, 2, 5, 0];
+        for key in [
+            &indefinite[..],
+            &not_minimal,
+            &beyond_the_end,
+            &four_octet_length,
+            &not_a_sequence,
+            &[],
+        ] {
+            assert_eq!(with_key(key), Err(CgaError::PublicKey), "{key:x?}");
+        }
+        assert!(with_key(&[0x30, 2, 5, 0]).is_ok());
+    }
+
+    #[test]
+    fn a_key_that_runs_into_the_extensions_is_refused() {
+        let joined = Pds::from_fields([0; 16], PREFIXES[0], 0, &[0x30, 2], &[5, 0]);
+        assert_eq!(joined, Err(CgaError::PublicKey));
+    }
+
+    proptest! {
+        /// Hostile octets yield a structure or an error; a structure is the sum of its fields.
+        #[test]
+        fn parse_accepts_only_what_its_fields_add_up_to(
+            fixed in prop::array::uniform25(any::<u8>()),
+            key in prop::collection::vec(any::<u8>(), 0..130),
+            tail in prop::collection::vec(prop_oneof![any::<u8>(), Just(0), Just(0x12)], 0..40),
+        ) {
+            let der_len = key.len() as u8;
+            let header: &[u8] = if der_len < 128 { &[0x30, der_len] } else { &[0x30, 0x81, der_len] };
+            let octets = [&fixed, header, &key, &tail].concat();
+            if let Ok(pds) = Pds::parse(&octets) {
+                let count = [pds.collision_count()];
+                let sum = [
+                    &pds.modifier(),
+                    &pds.subnet_prefix()[..],
+                    &count,
+                    pds.public_key(),
+                    pds.extensions(),
+                ];
+                prop_assert_eq!(sum.concat(), &octets[..]);
+                prop_assert_eq!(pds.octets(), octets);
+            }
+        }
+
+        #[test]
+        fn parse_never_panics(octets: Vec<u8>) {
+            let _ = Pds::parse(&octets);
+        }
+    }
+}
