@@ -19,6 +19,13 @@ impl ContextTag {
         Self(bits & Self::MASK)
     }
 
+    /// The tag in six octets of a header, of which the first bit is not part of it.
+    pub(crate) fn from_octets(octets: [u8; 6]) -> Self {
+        let mut bits = [0; 8];
+        bits[2..].copy_from_slice(&octets);
+        Self::from_bits(u64::from_be_bytes(bits))
+    }
+
     /// The tag as a number below 2^47.
     pub const fn bits(self) -> u64 {
         self.0

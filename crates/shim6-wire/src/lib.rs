@@ -11,12 +11,14 @@
 //! Lengths and offsets are in octets. Offsets into a message count from the first octet of its
 //! Shim6 header.
 
+mod checksum;
 mod classify;
 mod error;
 pub mod icmp;
 mod ids;
 mod ipv6;
 mod message;
+mod octets;
 mod option;
 
 pub use classify::{Class, classify};

@@ -1,7 +1,27 @@
 //! I2 message (RFC 5533 §5.6).
+//!
+//! ```text
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |       59      |  Hdr Ext Len  |0|   Type = 3  |  Reserved1  |0|
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |            Checksum           |R|                             |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+                             |
+//! |                     Initiator Context Tag                     |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                        Initiator Nonce                        |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                        Responder Nonce                        |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                           Reserved2                           |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                            Options                            |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! ```
 
+use crate::error::WireError;
 use crate::ids::{ContextTag, Fii, InitiatorNonce, ResponderNonce, Validator};
-use crate::option::{KeepaliveTimeout, LocatorOptions, Ulids};
+use crate::octets::{Reader, Writer};
+use crate::option::{self, KeepaliveTimeout, LocatorOptions, OptionType, Options, Ulids};
 
 /// Answers R1, and tells the initiator's locators.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,4 +42,47 @@ pub struct I2 {
     pub locators: LocatorOptions,
     /// Asked of the responder.
     pub keepalive_timeout: Option<KeepaliveTimeout>,
+}
+
+impl I2 {
+    pub(super) fn parse(mut fields: Reader<'_>) -> Result<Self, WireError> {
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-5.6
+        //= id=S-018
+        //# Reserved1:     7-bit field.  Reserved for future use.  Zero on transmit.  MUST be
+        //# ignored on receipt.
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-5.6
+        //= id=S-019
+        //# R:             1-bit field.  Reserved for future use.  Zero on transmit.  MUST be
+        //# ignored on receipt.
+        let initiator_tag = fields.tag()?;
+        let initiator_nonce = InitiatorNonce(fields.word()?);
+        let responder_nonce = ResponderNonce(fields.word()?);
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-5.6
+        //= id=S-020
+        //# Reserved2:     32-bit field.  Reserved for future use.  Zero on transmit.  MUST be
+        //# ignored on receipt.
+        fields.reserved::<4>()?;
+        let mut options = Options::read(&fields, &option::OF_I2)?;
+        Ok(Self {
+            initiator_tag,
+            initiator_nonce,
+            responder_nonce,
+            validator: options.validator(&fields)?,
+            ulids: options.ulids,
+            fii: options.fii,
+            locators: options.locators,
+            keepalive_timeout: options.keepalive_timeout,
+        })
+    }
+
+    pub(super) fn emit(&self, out: &mut Writer) {
+        out.tag(self.initiator_tag)
+            .word(self.initiator_nonce.0)
+            .word(self.responder_nonce.0);
+        out.reserved::<4>();
+        out.option(OptionType::ResponderValidator, &self.validator.0);
+        option::emit_context(self.ulids.as_ref(), self.fii, out);
+        self.locators.emit(out);
+        option::emit_keepalive_timeout(self.keepalive_timeout, out);
+    }
 }

@@ -1,7 +1,23 @@
 //! R2 message (RFC 5533 §5.7).
+//!
+//! ```text
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |       59      |  Hdr Ext Len  |0|   Type = 4  |  Reserved1  |0|
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |            Checksum           |R|                             |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+                             |
+//! |                     Responder Context Tag                     |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                        Initiator Nonce                        |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                            Options                            |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! ```
 
+use crate::error::WireError;
 use crate::ids::{ContextTag, InitiatorNonce};
-use crate::option::{KeepaliveTimeout, LocatorOptions};
+use crate::octets::{Reader, Writer};
+use crate::option::{self, KeepaliveTimeout, LocatorOptions, Options};
 
 /// Answers I2 or I2bis, and tells the responder's locators: the context stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,4 +30,32 @@ pub struct R2 {
     pub locators: LocatorOptions,
     /// Asked of the initiator.
     pub keepalive_timeout: Option<KeepaliveTimeout>,
+}
+
+impl R2 {
+    pub(super) fn parse(mut fields: Reader<'_>) -> Result<Self, WireError> {
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-5.7
+        //= id=S-028
+        //# Reserved1:     7-bit field.  Reserved for future use.  Zero on transmit.  MUST be
+        //# ignored on receipt.
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-5.7
+        //= id=S-029
+        //# R:             1-bit field.  Reserved for future use.  Zero on transmit.  MUST be
+        //# ignored on receipt.
+        let responder_tag = fields.tag()?;
+        let initiator_nonce = InitiatorNonce(fields.word()?);
+        let options = Options::read(&fields, &option::LOCATORS_AND_KEEPALIVE_TIMEOUT)?;
+        Ok(Self {
+            responder_tag,
+            initiator_nonce,
+            locators: options.locators,
+            keepalive_timeout: options.keepalive_timeout,
+        })
+    }
+
+    pub(super) fn emit(&self, out: &mut Writer) {
+        out.tag(self.responder_tag).word(self.initiator_nonce.0);
+        self.locators.emit(out);
+        option::emit_keepalive_timeout(self.keepalive_timeout, out);
+    }
 }

@@ -1,6 +1,23 @@
 //! UpdateAck message (RFC 5533 §5.11).
+//!
+//! ```text
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |       59      |  Hdr Ext Len  |0|  Type = 65  |  Reserved1  |0|
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |            Checksum           |R|                             |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+                             |
+//! |                      Receiver Context Tag                     |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                         Request Nonce                         |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                            Options                            |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! ```
 
+use crate::error::WireError;
 use crate::ids::{ContextTag, RequestNonce};
+use crate::octets::{Reader, Writer};
+use crate::option::Options;
 
 /// Says that an Update Request arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,4 +26,29 @@ pub struct UpdateAck {
     pub receiver_tag: ContextTag,
     /// From the request.
     pub request_nonce: RequestNonce,
+}
+
+impl UpdateAck {
+    pub(super) fn parse(mut fields: Reader<'_>) -> Result<Self, WireError> {
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-5.11
+        //= id=S-041
+        //# Reserved1:     7-bit field.  Reserved for future use.  Zero on transmit.  MUST be
+        //# ignored on receipt.
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-5.11
+        //= id=S-042
+        //# R:             1-bit field.  Reserved for future use.  Zero on transmit.  MUST be
+        //# ignored on receipt.
+        let receiver_tag = fields.tag()?;
+        let request_nonce = RequestNonce(fields.word()?);
+        // None is defined; this looks for unknown ones with C = 1.
+        Options::read(&fields, &[])?;
+        Ok(Self {
+            receiver_tag,
+            request_nonce,
+        })
+    }
+
+    pub(super) fn emit(&self, out: &mut Writer) {
+        out.tag(self.receiver_tag).word(self.request_nonce.0);
+    }
 }

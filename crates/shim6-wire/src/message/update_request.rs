@@ -1,7 +1,23 @@
 //! UpdateRequest message (RFC 5533 §5.10).
+//!
+//! ```text
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |       59      |  Hdr Ext Len  |0|  Type = 64  |  Reserved1  |0|
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |            Checksum           |R|                             |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+                             |
+//! |                      Receiver Context Tag                     |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                         Request Nonce                         |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |                            Options                            |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! ```
 
+use crate::error::WireError;
 use crate::ids::{ContextTag, RequestNonce};
-use crate::option::{KeepaliveTimeout, LocatorOptions};
+use crate::octets::{Reader, Writer};
+use crate::option::{self, KeepaliveTimeout, LocatorOptions, Options};
 
 /// Replaces the sender's locator list, its preferences, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,4 +30,32 @@ pub struct UpdateRequest {
     pub locators: LocatorOptions,
     /// Asked of the receiver.
     pub keepalive_timeout: Option<KeepaliveTimeout>,
+}
+
+impl UpdateRequest {
+    pub(super) fn parse(mut fields: Reader<'_>) -> Result<Self, WireError> {
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-5.10
+        //= id=S-038
+        //# Reserved1:     7-bit field.  Reserved for future use.  Zero on transmit.  MUST be
+        //# ignored on receipt.
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-5.10
+        //= id=S-039
+        //# R:             1-bit field.  Reserved for future use.  Zero on transmit.  MUST be
+        //# ignored on receipt.
+        let receiver_tag = fields.tag()?;
+        let request_nonce = RequestNonce(fields.word()?);
+        let options = Options::read(&fields, &option::LOCATORS_AND_KEEPALIVE_TIMEOUT)?;
+        Ok(Self {
+            receiver_tag,
+            request_nonce,
+            locators: options.locators,
+            keepalive_timeout: options.keepalive_timeout,
+        })
+    }
+
+    pub(super) fn emit(&self, out: &mut Writer) {
+        out.tag(self.receiver_tag).word(self.request_nonce.0);
+        self.locators.emit(out);
+        option::emit_keepalive_timeout(self.keepalive_timeout, out);
+    }
 }
