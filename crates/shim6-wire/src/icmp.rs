@@ -8,7 +8,7 @@ use std::net::Ipv6Addr;
 use pnet_packet::icmpv6::{self, Icmpv6Packet, Icmpv6Types, MutableIcmpv6Packet};
 
 use crate::error::WireError;
-use crate::ids::ContextTag;
+use crate::ids::{ContextTag, InitiatorNonce};
 use crate::ipv6::{self, DESTINATION, Headers, PAYLOAD_EXT, PAYLOAD_LENGTH, Place, SHIM6, SOURCE};
 use crate::message::{self, MessageType};
 
@@ -25,6 +25,8 @@ pub struct IcmpError {
     pub tag: Option<ContextTag>,
     /// Type of the control message in error; `None` for a payload packet.
     pub control: Option<MessageType>,
+    /// Initiator Nonce of an I1 in error: whoever quotes it has seen the I1.
+    pub initiator_nonce: Option<InitiatorNonce>,
 }
 
 /// The errors of RFC 4443 §3.
@@ -92,6 +94,7 @@ pub(crate) fn about_shim6(packet: &[u8], place: Place) -> Result<Option<IcmpErro
         quoted_destination: ipv6::address(quoted, DESTINATION),
         tag: message::receiver_tag(shim),
         control: message::peek_type(shim),
+        initiator_nonce: message::peek_initiator_nonce(shim),
     }))
 }
 

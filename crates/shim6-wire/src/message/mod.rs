@@ -41,7 +41,7 @@ pub use update_request::UpdateRequest;
 
 use crate::checksum;
 use crate::error::WireError;
-use crate::ids::ContextTag;
+use crate::ids::{ContextTag, InitiatorNonce};
 use crate::ipv6::IPV6_HEADER;
 use crate::octets::{Reader, Writer};
 
@@ -294,6 +294,17 @@ pub fn receiver_tag(shim: &[u8]) -> Option<ContextTag> {
 /// `None` for a payload extension header or an unknown type.
 pub(crate) fn peek_type(shim: &[u8]) -> Option<MessageType> {
     MessageType::from_bits(*shim.get(2)?)
+}
+
+/// The Initiator Nonce of the I1 at the start of `shim`, even if what follows is cut off.
+pub(crate) fn peek_initiator_nonce(shim: &[u8]) -> Option<InitiatorNonce> {
+    /// Offset of the Initiator Nonce in I1 (RFC 5533 §5.4).
+    const NONCE: std::ops::Range<usize> = 12..16;
+    if peek_type(shim)? != MessageType::I1 {
+        return None;
+    }
+    let nonce = shim.get(NONCE)?.try_into().ok()?;
+    Some(InitiatorNonce(u32::from_be_bytes(nonce)))
 }
 
 /// The message at the start of `shim`, and the offset of the first option in it.

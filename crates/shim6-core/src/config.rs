@@ -1,0 +1,91 @@
+//! Every constant of RFC 5533 §14 and RFC 5534 §7, and the few limits of ours.
+
+use std::time::Duration;
+
+/// The numbers a host runs by. [`Config::default`] is the RFCs' section of constants.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `I1_TIMEOUT`: first wait for an R1 (RFC 5533 §14).
+    pub i1_timeout: Duration,
+    /// `I1_RETRIES_MAX` (RFC 5533 §14).
+    pub i1_retries_max: u32,
+    /// `NO_R1_HOLDDOWN_TIME`: how long silence is taken for an answer (RFC 5533 §14).
+    pub no_r1_holddown: Duration,
+    /// `ICMP_HOLDDOWN_TIME`: how long an ICMPv6 refusal is remembered (RFC 5533 §14).
+    pub icmp_holddown: Duration,
+    /// `I2_TIMEOUT` and `I2bis_TIMEOUT` (RFC 5533 §14).
+    pub i2_timeout: Duration,
+    /// `I2_RETRIES_MAX` and `I2bis_RETRIES_MAX` (RFC 5533 §14).
+    pub i2_retries_max: u32,
+    /// `VALIDATOR_MIN_LIFETIME` (RFC 5533 §14).
+    pub validator_min_lifetime: Duration,
+    /// `UPDATE_TIMEOUT` (RFC 5533 §14).
+    pub update_timeout: Duration,
+    /// `MAX_UPDATE_TIMEOUT` (RFC 5533 §14).
+    pub max_update_timeout: Duration,
+    /// Silence after which a context is given up; RFC 5533 §9 asks for five minutes at the least.
+    pub idle_lifetime: Duration,
+
+    /// Send Timeout (RFC 5534 §7). RECOMMENDED between 10 and 100 seconds.
+    pub send_timeout: Duration,
+    /// Initial Probe Timeout (RFC 5534 §7).
+    pub initial_probe_timeout: Duration,
+    /// Number of Initial Probes (RFC 5534 §7).
+    pub initial_probes: u32,
+    /// Max Probe Timeout (RFC 5534 §7).
+    pub max_probe_timeout: Duration,
+
+    /// Answers that strangers can draw (R1, R1bis, Error) a second, all together.
+    pub answers_per_second: u32,
+    /// I2 and I2bis with a good validator whose signatures are looked at, a second.
+    pub verifications_per_second: u32,
+    /// Contexts held at once; more are refused.
+    pub contexts_max: usize,
+    /// Pairs that the trigger keeps counts of at once.
+    pub candidates_max: usize,
+}
+
+impl Default for Config {
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-14
+    //= id=S-166
+    //# The protocol uses the following constants:
+    fn default() -> Self {
+        let secs = Duration::from_secs;
+        Self {
+            i1_timeout: secs(4),
+            i1_retries_max: 4,
+            no_r1_holddown: secs(60),
+            icmp_holddown: secs(600),
+            i2_timeout: secs(4),
+            i2_retries_max: 2,
+            validator_min_lifetime: secs(30),
+            update_timeout: secs(4),
+            max_update_timeout: secs(120),
+            idle_lifetime: secs(600),
+            //= https://www.rfc-editor.org/rfc/rfc5534#section-7
+            //= id=R-055
+            //# The following protocol constants are defined:
+            send_timeout: secs(15),
+            initial_probe_timeout: Duration::from_millis(500),
+            initial_probes: 4,
+            max_probe_timeout: secs(60),
+            answers_per_second: 10_000,
+            verifications_per_second: 5_000,
+            contexts_max: 200_000,
+            candidates_max: 65_536,
+        }
+    }
+}
+
+impl Config {
+    /// Keepalive Interval for a peer that asked for `keepalive_timeout`.
+    ///
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-4.1
+    //= id=R-008
+    //# It is RECOMMENDED that nodes
+    //# use a Keepalive Interval that is one-third to one-half of the Keepalive Timeout
+    #[must_use]
+    pub fn keepalive_interval(keepalive_timeout: Duration) -> Duration {
+        keepalive_timeout / 3
+    }
+}

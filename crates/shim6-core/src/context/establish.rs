@@ -1,0 +1,561 @@
+//! The four-way exchange: I1, R1, I2, R2 (RFC 5533 §7.3 to §7.16).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::RngCore;
+use shim6_wire::{
+    ContextTag, Fii, I1, I2, InitiatorNonce, KeepaliveTimeout, Message, R1, R2, Ulids,
+};
+
+use super::{Context, CurrentPair, Exchange, State, Step};
+use crate::endpoint::{Arrived, Endpoint};
+use crate::event::{Cause, DropReason, Event};
+use crate::flow::Account;
+use crate::locator::{Answer, PeerLocators, ProbedLocator};
+use crate::pair::{LocatorPair, UlidPair};
+use crate::reap::Reap;
+use crate::responder::Initiation;
+use crate::table::Taken;
+use crate::time::Instant;
+
+/// What I2, I2bis and R2 alike bring: the peer's half of a context.
+pub(super) struct PeerHalf {
+    pub(super) tag: ContextTag,
+    pub(super) locators: PeerLocators,
+    pub(super) keepalive_timeout: Option<KeepaliveTimeout>,
+}
+
+impl Endpoint {
+    /// Begins a context: allocates it and sends I1 (RFC 5533 §7.7). `false` if it cannot be.
+    pub(crate) fn initiate(&mut self, ulids: UlidPair, now: Instant) -> bool {
+        let Some(mut context) = self.new_context(ulids, Fii::DEFAULT, State::I1Sent, now) else {
+            return false;
+        };
+        context.initiated = true;
+        self.start_exchange(&mut context, Step::I1, now);
+        self.settle(context, now);
+        true
+    }
+
+    /// Allocates a context with an unused tag. `None` if `ulids.local` is no ULID of this host, or
+    /// if there are too many contexts.
+    pub(super) fn new_context(
+        &mut self,
+        ulids: UlidPair,
+        fii: Fii,
+        state: State,
+        now: Instant,
+    ) -> Option<Taken> {
+        let announcement = Arc::clone(self.local.announcement(ulids.local)?);
+        if self.table.len() >= self.config.contexts_max {
+            self.counters.drop(DropReason::TableFull);
+            return None;
+        }
+        self.counters.contexts_created += 1;
+        let context = Context {
+            ulids,
+            fii,
+            state,
+            local_tag: self.unused_tag(),
+            peer_tag: None,
+            initiator_nonce: self.unused_nonce(),
+            acknowledged: Arc::clone(&announcement),
+            announcement,
+            peer: PeerLocators::ulid_alone(ulids.peer),
+            current: CurrentPair::of_ulids(ulids),
+            exchange: None,
+            fell_back: false,
+            update: None,
+            reap: Reap::new(&self.config, &mut self.rng),
+            account: Arc::new(Account::default()),
+            initiated: false,
+            created: now,
+            end: None,
+        };
+        Some(self.table.insert(context, now))
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-7.1
+    //= id=S-059,S-060,S-061
+    //# the Context Tags MUST be unique
+    fn unused_tag(&mut self) -> ContextTag {
+        loop {
+            let tag = ContextTag::from_bits(self.rng.next_u64());
+            if self.table.by_local_tag(tag).is_none() {
+                return tag;
+            }
+        }
+    }
+
+    pub(super) fn unused_nonce(&mut self) -> InitiatorNonce {
+        loop {
+            let nonce = InitiatorNonce(self.rng.next_u32());
+            if self.table.by_nonce(nonce).is_none() {
+                return nonce;
+            }
+        }
+    }
+
+    /// Sends the first message of `step` and sets its timer.
+    pub(super) fn start_exchange(&mut self, context: &mut Context, step: Step, now: Instant) {
+        context.exchange = Some(Exchange {
+            step,
+            due: now,
+            retries: 0,
+        });
+        self.send_exchange(context);
+        self.set_exchange_timer(context, now);
+    }
+
+    /// Sends the pending message of the exchange, for the first time or again.
+    pub(crate) fn send_exchange(&mut self, context: &Context) {
+        let Some(exchange) = &context.exchange else {
+            return;
+        };
+        let message = match &exchange.step {
+            Step::I1 => Message::I1(I1 {
+                initiator_tag: context.local_tag,
+                initiator_nonce: context.initiator_nonce,
+                ulids: context.ulids_option(),
+                fii: context.fii_option(),
+            }),
+            Step::I2 {
+                responder_nonce,
+                validator,
+            } => Message::I2(I2 {
+                initiator_tag: context.local_tag,
+                initiator_nonce: context.initiator_nonce,
+                responder_nonce: *responder_nonce,
+                validator: validator.clone(),
+                ulids: context.ulids_option(),
+                fii: context.fii_option(),
+                locators: context.announcement.options(),
+                keepalive_timeout: self.keepalive_option(),
+            }),
+            Step::I2bis {
+                packet_tag,
+                responder_nonce,
+                validator,
+            } => self.i2bis(context, *packet_tag, *responder_nonce, validator.clone()),
+            Step::HoldDown => return,
+        };
+        self.send(context.current.pair(), &message);
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-7.8
+    //= id=S-074
+    //# the actual timeout value should be randomized between 0.5 and
+    //# 1.5 of the nominal value
+    fn set_exchange_timer(&mut self, context: &mut Context, now: Instant) {
+        let Some(exchange) = &mut context.exchange else {
+            return;
+        };
+        let first = match exchange.step {
+            Step::I1 => self.config.i1_timeout,
+            Step::I2 { .. } | Step::I2bis { .. } => self.config.i2_timeout,
+            Step::HoldDown => return,
+        };
+        let nominal = first * (1 << exchange.retries.min(16));
+        exchange.due = now + self.half_to_three_halves(nominal);
+    }
+
+    pub(super) fn half_to_three_halves(&mut self, nominal: Duration) -> Duration {
+        let micros = u64::try_from(nominal.as_micros())
+            .unwrap_or(u64::MAX / 2)
+            .max(1);
+        nominal / 2 + Duration::from_micros(self.rng.next_u64() % micros)
+    }
+
+    /// The answer did not come: send again, step back, or give up.
+    pub(crate) fn handle_exchange_timeout(&mut self, context: &mut Context, now: Instant) {
+        let Some(exchange) = &mut context.exchange else {
+            return;
+        };
+        if now < exchange.due {
+            return;
+        }
+        exchange.retries += 1;
+        let (retries_max, fallback) = match exchange.step {
+            Step::I1 => (self.config.i1_retries_max, None),
+            Step::I2 { .. } | Step::I2bis { .. } => (self.config.i2_retries_max, Some(Step::I1)),
+            Step::HoldDown => {
+                context.end = Some(Cause::NoAnswer);
+                return;
+            }
+        };
+        if exchange.retries <= retries_max {
+            self.send_exchange(context);
+            self.set_exchange_timer(context, now);
+            return;
+        }
+        match fallback {
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-7.12
+            //= id=S-092,S-121
+            //# the initiator still does not receive an R2 message after
+            //# retransmitting I2 messages I2_RETRIES_MAX times, the initiator SHOULD
+            //# fall back to retransmitting the I1 message.
+            Some(step) if !context.fell_back => {
+                context.fell_back = true;
+                context.state = State::I1Sent;
+                self.start_exchange(context, step, now);
+            }
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-7.8
+            //= id=S-075
+            //# the host needs to be careful to not retransmit
+            Some(_) | None => {
+                let hold = self.config.no_r1_holddown;
+                self.hold_down(context, State::EFailed, Cause::NoAnswer, hold, now);
+            }
+        }
+    }
+
+    /// Remembers for a while that this peer takes no context.
+    pub(crate) fn hold_down(
+        &mut self,
+        context: &mut Context,
+        state: State,
+        cause: Cause,
+        hold: Duration,
+        now: Instant,
+    ) {
+        context.state = state;
+        context.exchange = Some(Exchange {
+            step: Step::HoldDown,
+            due: now + hold,
+            retries: 0,
+        });
+        self.events.push_back(Event::Declined {
+            ulids: context.ulids,
+            cause,
+            hold,
+        });
+    }
+
+    /// RFC 5533 §7.9.
+    pub(crate) fn on_i1(&mut self, i1: &I1, arrived: &Arrived<'_>) {
+        let Some(ulids) = self.ulids_of(i1.ulids, arrived) else {
+            return;
+        };
+        let fii = i1.fii.unwrap_or(Fii::DEFAULT);
+        let existing = self
+            .table
+            .by_ulids(ulids, fii)
+            .and_then(|id| self.table.get(id));
+        let answer_with_r2 = existing.is_some_and(|context| match context.state {
+            State::Established => {
+                //= https://www.rfc-editor.org/rfc/rfc5533#section-7.9
+                //= id=S-079,S-080,S-081
+                //# If the Context Tags match, then this probably means that the R2
+                //# message was lost and this I1 is a retransmission.
+                context.peer.contains(arrived.source) && context.peer_tag == Some(i1.initiator_tag)
+            }
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-7.9
+            //= id=S-082
+            //# the host leaves CT(peer) unchanged and
+            //# replies with an R2 message.
+            State::I1Sent | State::I2Sent | State::I2bisSent => true,
+            State::EFailed | State::NoSupport => false,
+        });
+        match existing.filter(|_| answer_with_r2) {
+            Some(context) => {
+                let r2 = self.r2(context, i1.initiator_nonce);
+                self.send(arrived.reversed(), &r2);
+            }
+            None => self.send_r1(i1, ulids, fii, arrived),
+        }
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-7.10
+    //= id=S-078
+    //# No state is
+    //# created on the host in this case.
+    fn send_r1(&mut self, i1: &I1, ulids: UlidPair, fii: Fii, arrived: &Arrived<'_>) {
+        if !self.answer_budget.spend(arrived.now) {
+            self.counters.drop(DropReason::OverBudget);
+            return;
+        }
+        let responder_nonce = self.responder.nonce(arrived.now, &mut self.rng);
+        let initiation = arrived.initiation(i1.initiator_tag, ulids, fii);
+        let r1 = R1 {
+            initiator_nonce: i1.initiator_nonce,
+            responder_nonce,
+            validator: self.responder.r1(responder_nonce, &initiation),
+        };
+        self.send(arrived.reversed(), &Message::R1(r1));
+    }
+
+    /// RFC 5533 §7.11.
+    pub(crate) fn on_r1(&mut self, r1: R1, arrived: &Arrived<'_>) {
+        let Some(mut context) = self.take_by_nonce(r1.initiator_nonce) else {
+            self.counters.drop(DropReason::NoContext);
+            return;
+        };
+        let ours = context.peer.contains(arrived.source)
+            && context.announcement.contains(arrived.destination);
+        if !ours {
+            self.counters.drop(DropReason::ForeignLocator);
+        } else if context.state == State::I1Sent {
+            context.state = State::I2Sent;
+            let R1 {
+                responder_nonce,
+                validator,
+                ..
+            } = r1;
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-7.11
+            //= id=S-022
+            //# When the host sends an I2 message, it includes the Responder
+            //# Validator option that was in the R1 message.
+            let step = Step::I2 {
+                responder_nonce,
+                validator,
+            };
+            self.start_exchange(&mut context, step, arrived.now);
+        } else {
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-7.11
+            //= id=S-086
+            //# so this R1 message MUST be silently
+            //# discarded.
+            self.counters.drop(DropReason::WrongState);
+        }
+        self.settle(context, arrived.now);
+    }
+
+    /// RFC 5533 §7.13.
+    pub(crate) fn on_i2(&mut self, i2: &I2, arrived: &Arrived<'_>) {
+        let Some(ulids) = self.ulids_of(i2.ulids, arrived) else {
+            return;
+        };
+        let fii = i2.fii.unwrap_or(Fii::DEFAULT);
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-7.13
+        //= id=S-095
+        //# the Responder Validator option matches
+        //# the validator the host would have computed for the ULID, locators,
+        //# Responder Nonce, Initiator Nonce, and FII.
+        let initiation: Initiation = arrived.initiation(i2.initiator_tag, ulids, fii);
+        let genuine =
+            self.responder
+                .accepts_i2(i2.responder_nonce, &i2.validator, &initiation, arrived.now);
+        if !genuine {
+            self.counters.drop(DropReason::BadValidator);
+            return;
+        }
+        let claim = (&i2.locators, i2.keepalive_timeout);
+        self.accept_initiator(
+            ulids,
+            fii,
+            i2.initiator_tag,
+            i2.initiator_nonce,
+            claim,
+            arrived,
+        );
+    }
+
+    /// An I2 or I2bis whose validator is good: create or refresh the context, answer R2.
+    pub(super) fn accept_initiator(
+        &mut self,
+        ulids: UlidPair,
+        fii: Fii,
+        initiator_tag: ContextTag,
+        initiator_nonce: InitiatorNonce,
+        (options, keepalive_timeout): (&shim6_wire::LocatorOptions, Option<KeepaliveTimeout>),
+        arrived: &Arrived<'_>,
+    ) {
+        let known = self.table.by_ulids(ulids, fii);
+        let known_locators = known
+            .and_then(|id| self.table.get(id))
+            .map(|c| c.peer.clone());
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-7.13
+        //= id=S-097,S-099,S-101,S-126,S-128,S-130
+        //# before updating Ls(peer)
+        //# information, the host SHOULD perform the HBA/CGA validation of
+        //# the peer's locator set at this point in time
+        let locators = match self.prove(ulids.peer, known_locators.as_ref(), options, arrived) {
+            Ok(locators) => locators,
+            Err(refusal) => return self.refuse(refusal, arrived),
+        };
+        // The source has to be among what was proven, whether the context is new or not: the validator
+        // shows that somebody is there, the list that it is this peer.
+        let Some(source) = locators.verified(arrived.source) else {
+            self.counters.drop(DropReason::ForeignLocator);
+            return;
+        };
+        let Some(mut context) = known
+            .and_then(|id| self.table.take(id))
+            .or_else(|| self.new_context(ulids, fii, State::Established, arrived.now))
+        else {
+            return;
+        };
+        if known.is_none() {
+            context.current = CurrentPair {
+                local: arrived.destination,
+                peer: ProbedLocator::new(source, Answer::validator()),
+            };
+        }
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-7.13
+        //= id=S-098,S-100,S-127,S-129
+        //# If this is the case, then the host updates the context
+        //# information (CT(peer), Ls(peer)) with the data contained in the
+        //# I2 message, and the host MUST send an R2 message back
+        let newly = match context.state {
+            State::Established => known.is_none(),
+            State::I2Sent | State::I2bisSent => false,
+            State::I1Sent | State::EFailed | State::NoSupport => true,
+        };
+        if newly {
+            context.state = State::Established;
+            context.exchange = None;
+        }
+        self.adopt(
+            &mut context,
+            PeerHalf {
+                tag: initiator_tag,
+                locators,
+                keepalive_timeout,
+            },
+        );
+        if newly {
+            self.tell_established(&context);
+        }
+        let r2 = self.r2(&context, initiator_nonce);
+        self.send(arrived.reversed(), &r2);
+        self.settle(context, arrived.now);
+    }
+
+    /// RFC 5533 §7.16.
+    pub(crate) fn on_r2(&mut self, r2: &R2, arrived: &Arrived<'_>) {
+        // A context that is ESTABLISHED is not found by its nonce: its R2 is ignored (S-112).
+        let Some(mut context) = self.take_by_nonce(r2.initiator_nonce) else {
+            self.counters.drop(DropReason::NoContext);
+            return;
+        };
+        if context.current.pair() == arrived.reversed() {
+            let known = context.peer.clone();
+            match self.prove(context.ulids.peer, Some(&known), &r2.locators, arrived) {
+                Ok(locators) => {
+                    context.state = State::Established;
+                    context.exchange = None;
+                    context.fell_back = false;
+                    let keepalive_timeout = r2.keepalive_timeout;
+                    let half = PeerHalf {
+                        tag: r2.responder_tag,
+                        locators,
+                        keepalive_timeout,
+                    };
+                    self.adopt(&mut context, half);
+                    self.tell_established(&context);
+                }
+                Err(refusal) => self.refuse(refusal, arrived),
+            }
+        } else {
+            self.counters.drop(DropReason::ForeignLocator);
+        }
+        self.settle(context, arrived.now);
+    }
+
+    /// Takes over CT(peer) and Ls(peer); ends contexts that the peer must have forgotten.
+    fn adopt(&mut self, context: &mut Taken, half: PeerHalf) {
+        context.peer_tag = Some(half.tag);
+        context.peer = half.locators;
+        if let Some(KeepaliveTimeout(seconds)) = half.keepalive_timeout {
+            context
+                .reap
+                .set_keepalive_timeout(Duration::from_secs(u64::from(seconds.max(1))));
+        }
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-7.15
+        //= id=S-068,S-102,S-104,S-105,S-106,S-108,S-113
+        //# In
+        //# any case, once that this situation is detected, the host MUST NOT
+        //# keep two contexts with overlapping Ls(peer) locator sets and the
+        //# same Context Tag in ESTABLISHED STATE
+        for id in self.table.by_peer_tag(half.tag) {
+            let confused = self
+                .table
+                .get(id)
+                .is_some_and(|other| other.peer.overlaps(&context.peer));
+            if let Some(other) = confused.then(|| self.table.take(id)).flatten() {
+                self.discard(other, Cause::Confusion);
+            }
+        }
+    }
+
+    fn tell_established(&mut self, context: &Context) {
+        self.events.push_back(Event::Established {
+            ulids: context.ulids,
+            fii: context.fii,
+            local_tag: context.local_tag,
+            initiated: context.initiated,
+            peer_locators: context.peer.len(),
+        });
+    }
+
+    fn r2(&self, context: &Context, initiator_nonce: InitiatorNonce) -> Message {
+        Message::R2(R2 {
+            responder_tag: context.local_tag,
+            initiator_nonce,
+            locators: context.announcement.options(),
+            keepalive_timeout: self.keepalive_option(),
+        })
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-5.3
+    //= id=R-034,R-035
+    //# This option MUST be included
+    pub(super) fn keepalive_option(&self) -> Option<KeepaliveTimeout> {
+        let default = crate::Config::default().send_timeout;
+        let seconds = self.config.send_timeout.as_secs().max(1);
+        (self.config.send_timeout != default)
+            .then(|| KeepaliveTimeout(u16::try_from(seconds).unwrap_or(u16::MAX)))
+    }
+
+    fn take_by_nonce(&mut self, nonce: InitiatorNonce) -> Option<Taken> {
+        self.table
+            .by_nonce(nonce)
+            .and_then(|id| self.table.take(id))
+    }
+
+    /// The ULIDs that a message conveys, in this host's order; `None` (counted) if `local` is no ULID
+    /// of this host.
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-7.9
+    //# If there is no
+    //# ULID-pair option, then the ULID pair is taken from the Source and
+    //# Destination fields in the IPv6 header.
+    pub(super) fn ulids_of(
+        &mut self,
+        option: Option<Ulids>,
+        arrived: &Arrived<'_>,
+    ) -> Option<UlidPair> {
+        let pair = arrived.reversed();
+        let ulids = option.map_or(
+            UlidPair {
+                local: pair.local,
+                peer: pair.peer,
+            },
+            |ulids| UlidPair {
+                local: ulids.receiver,
+                peer: ulids.sender,
+            },
+        );
+        if self.local.contains(ulids.local) {
+            return Some(ulids);
+        }
+        self.counters.drop(DropReason::NotOurs);
+        None
+    }
+}
+
+impl Context {
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-5.15.6
+    //= id=S-013,S-023,S-036,S-056,S-057,S-072,S-117
+    //# the ULID-pair option MUST be included
+    pub(super) fn ulids_option(&self) -> Option<Ulids> {
+        (self.current.pair() != LocatorPair::from(self.ulids)).then_some(Ulids {
+            sender: self.ulids.local,
+            receiver: self.ulids.peer,
+        })
+    }
+
+    pub(super) fn fii_option(&self) -> Option<Fii> {
+        Some(self.fii).filter(|&fii| fii != Fii::DEFAULT)
+    }
+}

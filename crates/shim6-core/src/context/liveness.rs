@@ -1,0 +1,132 @@
+//! Where REAP's findings become a context's current pair (RFC 5534 §6, RFC 5533 §10.4).
+
+use shim6_wire::Probe;
+
+use super::{Context, CurrentPair};
+use crate::endpoint::{Arrived, Endpoint};
+use crate::event::{Cause, Event};
+use crate::locator::{Answer, ProbedLocator};
+use crate::pair::LocatorPair;
+use crate::reap::{Outcome, Reap, Surroundings};
+use crate::time::Instant;
+
+impl Endpoint {
+    /// Lets `work` at the context's REAP machine, then sends and carries out what comes of it.
+    pub(crate) fn with_reap(
+        &mut self,
+        context: &mut Context,
+        now: Instant,
+        work: impl FnOnce(&mut Reap, &mut Surroundings<'_>) -> Option<Outcome>,
+    ) {
+        let mut outbox = std::mem::take(&mut self.reap_outbox);
+        let mut surroundings = Surroundings {
+            now,
+            config: &self.config,
+            rng: &mut self.rng,
+            account: &context.account,
+            announced: &context.announcement,
+            acknowledged: &context.acknowledged,
+            peer: &context.peer,
+            current: context.current.pair(),
+            peer_tag: context
+                .peer_tag
+                .unwrap_or(shim6_wire::ContextTag::from_bits(0)),
+            outbox: &mut outbox,
+        };
+        let outcome = work(&mut context.reap, &mut surroundings);
+        for (pair, message) in outbox.drain(..) {
+            self.send(pair, &message);
+        }
+        self.reap_outbox = outbox;
+        match outcome {
+            Some(Outcome::Began { silence }) => {
+                let cause = context
+                    .reap
+                    .exploration()
+                    .map_or(Cause::SendTimeout, |e| e.cause);
+                let (ulids, pair) = (context.ulids, context.current.pair());
+                self.events.push_back(Event::Exploring {
+                    ulids,
+                    pair,
+                    cause,
+                    silence,
+                });
+            }
+            Some(Outcome::Ended { proven }) => self.end_exploration(context, proven, now),
+            None => {}
+        }
+    }
+
+    /// Doubts the current pair for another reason than a Send Timeout.
+    pub(crate) fn explore(&mut self, context: &mut Context, cause: Cause, now: Instant) {
+        self.with_reap(context, now, |reap, cx| reap.explore(cause, None, cx));
+    }
+
+    /// Takes over the pair that exploration has proven.
+    ///
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-6.9
+    //= id=R-054
+    //# The reachability detection and exploration process has no effect on
+    //# payload communications until a new operational address pair has
+    //# actually been confirmed.
+    fn end_exploration(
+        &mut self,
+        context: &mut Context,
+        proven: Option<LocatorPair>,
+        now: Instant,
+    ) {
+        let Some(exploration) = context.reap.close_exploration() else {
+            return;
+        };
+        let explored = now.since(exploration.since);
+        let (ulids, from) = (context.ulids, context.current.pair());
+        let next = proven.filter(|&pair| pair != from).and_then(|pair| {
+            // Either list may have changed since the probe was sent.
+            let peer = context.peer.verified(pair.peer)?;
+            context
+                .announcement
+                .contains(pair.local)
+                .then_some(CurrentPair {
+                    local: pair.local,
+                    peer: ProbedLocator::new(peer, Answer::nonce()),
+                })
+        });
+        let Some(next) = next else {
+            self.events.push_back(Event::PairConfirmed {
+                ulids,
+                pair: from,
+                explored,
+            });
+            return;
+        };
+        context.current = next;
+        self.counters.pair_changes += 1;
+        //= https://www.rfc-editor.org/rfc/rfc5534#section-4.2
+        //= id=R-013
+        //# Upon changing to a new address pair, the network path traversed most
+        //# likely has changed, so the upper-layer protocol (ULP), SHOULD be
+        //# informed.
+        let (to, cause) = (next.pair(), exploration.cause);
+        self.events.push_back(Event::PairChanged {
+            ulids,
+            from,
+            to,
+            cause,
+            explored,
+        });
+    }
+
+    pub(crate) fn on_probe(&mut self, context: &mut Context, probe: &Probe, arrived: &Arrived<'_>) {
+        let pair = arrived.reversed();
+        self.with_reap(context, arrived.now, |reap, cx| {
+            reap.handle_probe(probe, pair, cx)
+        });
+    }
+
+    pub(crate) fn on_keepalive(&mut self, context: &mut Context, now: Instant) {
+        self.with_reap(context, now, |reap, cx| {
+            reap.handle_keepalive(cx);
+            None
+        });
+    }
+}

@@ -1,0 +1,215 @@
+//! One context: the state between two ULIDs (RFC 5533 §6).
+//!
+//! The STATEs' handlers are methods of [`crate::Endpoint`], because nearly each of them looks at
+//! other contexts or answers without one; they are grouped here by what they are for:
+//! [`establish`] (I1, R1, I2, R2), [`recover`] (R1bis, I2bis), [`update`], [`liveness`] (REAP),
+//! [`locators`] (what a peer claims and proves).
+
+mod establish;
+mod liveness;
+mod locators;
+mod recover;
+mod update;
+
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use shim6_wire::{ContextTag, Fii, InitiatorNonce, RequestNonce, ResponderNonce, Validator};
+
+use crate::event::Cause;
+use crate::flow::{Account, Flow, Path};
+use crate::locator::{Announcement, PeerLocators, ProbedLocator};
+use crate::pair::{LocatorPair, UlidPair};
+use crate::reap::{self, Reap};
+use crate::time::Instant;
+
+/// STATEs of RFC 5533 §6.2. IDLE is the absence of a context.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// An I1 has been sent.
+    I1Sent,
+    /// R1 came, an I2 has been sent.
+    I2Sent,
+    /// R1bis came, an I2bis has been sent to recover the context.
+    I2bisSent,
+    /// Both ends have the context.
+    Established,
+    /// The peer did not answer: no I1 for a while.
+    EFailed,
+    /// The peer's host does not know Shim6: no I1 for a long while.
+    NoSupport,
+}
+
+impl State {
+    /// The RFC's name for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::I1Sent => "I1-SENT",
+            Self::I2Sent => "I2-SENT",
+            Self::I2bisSent => "I2BIS-SENT",
+            Self::Established => "ESTABLISHED",
+            Self::EFailed => "E-FAILED",
+            Self::NoSupport => "NO-SUPPORT",
+        }
+    }
+
+    /// Whether CT(peer) and Ls(peer) are set.
+    ///
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-11
+    //= id=S-156
+    //# Only in the
+    //# ESTABLISHED and I2BIS-SENT STATEs does the host have CT(peer) and
+    //# Ls(peer) set.
+    pub(crate) fn has_peer(self) -> bool {
+        match self {
+            Self::Established | Self::I2bisSent => true,
+            Self::I1Sent | Self::I2Sent | Self::EFailed | Self::NoSupport => false,
+        }
+    }
+}
+
+/// What is being retransmitted until the peer answers (RFC 5533 §7.8, §7.12, §7.19).
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    pub(crate) step: Step,
+    /// When to send it again, or give up.
+    pub(crate) due: Instant,
+    /// How often it has been sent again.
+    pub(crate) retries: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    I1,
+    I2 {
+        responder_nonce: ResponderNonce,
+        validator: Validator,
+    },
+    I2bis {
+        packet_tag: ContextTag,
+        responder_nonce: ResponderNonce,
+        validator: Validator,
+    },
+    /// Nothing is sent: the negative cache (E-FAILED, NO-SUPPORT) until `due`.
+    HoldDown,
+}
+
+/// An Update Request that has not been acknowledged (RFC 5533 §10.3: at most one).
+#[derive(Clone, Debug)]
+pub(crate) struct PendingUpdate {
+    pub(crate) nonce: RequestNonce,
+    pub(crate) due: Instant,
+    pub(crate) retries: u32,
+}
+
+/// Lp(local) and Lp(peer). Payload goes there, so the far end has to have answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct CurrentPair {
+    pub(crate) local: Ipv6Addr,
+    pub(crate) peer: ProbedLocator,
+}
+
+impl CurrentPair {
+    pub(crate) fn of_ulids(ulids: UlidPair) -> Self {
+        Self {
+            local: ulids.local,
+            peer: ProbedLocator::ulid(ulids.peer),
+        }
+    }
+
+    pub(crate) fn pair(self) -> LocatorPair {
+        LocatorPair {
+            local: self.local,
+            peer: self.peer.address(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) ulids: UlidPair,
+    pub(crate) fii: Fii,
+    pub(crate) state: State,
+    /// CT(local).
+    pub(crate) local_tag: ContextTag,
+    /// CT(peer).
+    pub(crate) peer_tag: Option<ContextTag>,
+    /// Init Nonce: by which R1 and R2 are recognised.
+    pub(crate) initiator_nonce: InitiatorNonce,
+    /// Ls(local) as the peer is told.
+    pub(crate) announcement: Arc<Announcement>,
+    /// Ls(local) as the peer is known to have taken it over.
+    pub(crate) acknowledged: Arc<Announcement>,
+    /// Ls(peer).
+    pub(crate) peer: PeerLocators,
+    /// Lp(local), Lp(peer).
+    pub(crate) current: CurrentPair,
+    pub(crate) exchange: Option<Exchange>,
+    /// Whether I2 or I2bis found no answer and I1 was tried anew: that happens once.
+    pub(crate) fell_back: bool,
+    pub(crate) update: Option<PendingUpdate>,
+    pub(crate) reap: Reap,
+    pub(crate) account: Arc<Account>,
+    pub(crate) initiated: bool,
+    pub(crate) created: Instant,
+    /// Set when the context has to go: by whoever decides it, carried out by the table.
+    pub(crate) end: Option<Cause>,
+}
+
+impl Context {
+    /// CT(peer), or zero before there is one: nothing is sent by it then.
+    pub(crate) fn peer_tag(&self) -> ContextTag {
+        self.peer_tag.unwrap_or(ContextTag::from_bits(0))
+    }
+
+    /// What the data plane has to know of this context.
+    pub(crate) fn flow(&self) -> Flow {
+        let pair = self.current.pair();
+        let path = match self.peer_tag {
+            Some(peer_tag) if self.state.has_peer() && pair != self.ulids.into() => Path::Mapped {
+                locators: pair,
+                peer_tag,
+            },
+            Some(_) | None => Path::Untouched,
+        };
+        let delivers = match self.state {
+            State::Established | State::I2Sent | State::I2bisSent => true,
+            State::I1Sent | State::EFailed | State::NoSupport => false,
+        };
+        Flow {
+            ulids: self.ulids,
+            is_default: self.fii == Fii::DEFAULT,
+            local_tag: self.local_tag,
+            path,
+            delivers,
+            // I2-SENT and I2BIS-SENT send again on payload (RFC 5533 §12.2).
+            watched: self.reap.state() != reap::State::Operational
+                || matches!(self.state, State::I2Sent | State::I2bisSent),
+            account: Arc::clone(&self.account),
+        }
+    }
+
+    /// When something of this context is next due.
+    pub(crate) fn deadline(&self, now: Instant) -> Instant {
+        let reap_due = self
+            .state
+            .has_peer()
+            .then(|| self.reap.poll_timeout(now, &self.account));
+        let exchange_due = self.exchange.as_ref().map(|exchange| exchange.due);
+        let update_due = self.update.as_ref().map(|update| update.due);
+        [reap_due, exchange_due, update_due]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(now)
+    }
+
+    /// The last sign that somebody uses this context.
+    pub(crate) fn last_used(&self) -> Instant {
+        self.account
+            .last_used()
+            .unwrap_or(self.created)
+            .max(self.created)
+    }
+}

@@ -1,0 +1,121 @@
+//! A context that one side has lost: R1bis and I2bis (RFC 5533 §7.5, §7.17 to §7.20).
+
+use shim6_wire::{ContextTag, Fii, I2bis, Message, R1bis, ResponderNonce, Validator};
+
+use super::{Context, State, Step};
+use crate::endpoint::{Arrived, Endpoint};
+use crate::event::{DropReason, Event};
+use crate::responder::LostContext;
+
+impl Endpoint {
+    /// Tells whoever sent `tag` that this host has no such context, and keeps nothing of it.
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-7.17
+    //= id=S-114,S-144,S-146,S-154
+    //# Upon the receipt of a Shim6 Payload Extension header where there is
+    //# no current Shim6 context at the receiver, the receiver is to respond
+    //# with an R1bis message in order to enable a fast re-establishment of
+    //# the lost Shim6 context.
+    pub(crate) fn send_r1bis(&mut self, tag: ContextTag, arrived: &Arrived<'_>) {
+        if !self.answer_budget.spend(arrived.now) {
+            self.counters.drop(DropReason::OverBudget);
+            return;
+        }
+        let responder_nonce = self.responder.nonce(arrived.now, &mut self.rng);
+        let lost = arrived.lost_context(tag);
+        let validator = self.responder.r1bis(responder_nonce, &lost);
+        let r1bis = R1bis {
+            packet_tag: tag,
+            responder_nonce,
+            validator,
+        };
+        self.send(arrived.reversed(), &Message::R1bis(r1bis));
+    }
+
+    /// RFC 5533 §7.18.
+    pub(crate) fn on_r1bis(&mut self, r1bis: R1bis, arrived: &Arrived<'_>) {
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-7.18
+        //= id=S-116
+        //# the
+        //# host looks for an existing context where the Packet Context Tag
+        //# matches CT(peer) and where the locators match Lp(peer) and Lp(local),
+        //# respectively.
+        let found = self
+            .table
+            .by_peer_tag(r1bis.packet_tag)
+            .into_iter()
+            .find(|&id| {
+                self.table
+                    .get(id)
+                    .is_some_and(|context| context.current.pair() == arrived.reversed())
+            });
+        let Some(mut context) = found.and_then(|id| self.table.take(id)) else {
+            self.counters.drop(DropReason::NoContext);
+            return;
+        };
+        if context.state == State::Established {
+            context.state = State::I2bisSent;
+            context.initiator_nonce = self.unused_nonce();
+            let R1bis {
+                packet_tag,
+                responder_nonce,
+                validator,
+            } = r1bis;
+            let step = Step::I2bis {
+                packet_tag,
+                responder_nonce,
+                validator,
+            };
+            self.start_exchange(&mut context, step, arrived.now);
+            self.events.push_back(Event::Recovering {
+                ulids: context.ulids,
+            });
+        } else {
+            self.counters.drop(DropReason::WrongState);
+        }
+        self.settle(context, arrived.now);
+    }
+
+    pub(super) fn i2bis(
+        &self,
+        context: &Context,
+        packet_tag: ContextTag,
+        responder_nonce: ResponderNonce,
+        validator: Validator,
+    ) -> Message {
+        Message::I2bis(I2bis {
+            initiator_tag: context.local_tag,
+            initiator_nonce: context.initiator_nonce,
+            responder_nonce,
+            packet_tag,
+            validator,
+            ulids: context.ulids_option(),
+            fii: context.fii_option(),
+            locators: context.announcement.options(),
+            keepalive_timeout: self.keepalive_option(),
+        })
+    }
+
+    /// RFC 5533 §7.20.
+    pub(crate) fn on_i2bis(&mut self, i2bis: &I2bis, arrived: &Arrived<'_>) {
+        let Some(ulids) = self.ulids_of(i2bis.ulids, arrived) else {
+            return;
+        };
+        let fii = i2bis.fii.unwrap_or(Fii::DEFAULT);
+        let lost: LostContext = arrived.lost_context(i2bis.packet_tag);
+        let genuine = self.responder.accepts_i2bis(
+            i2bis.responder_nonce,
+            &i2bis.validator,
+            &lost,
+            arrived.now,
+        );
+        if !genuine {
+            self.counters.drop(DropReason::BadValidator);
+            return;
+        }
+        // A new context takes a new random tag, never the Packet Context Tag (S-125): `new_context`
+        // draws one, and 47 random bits do not meet by chance.
+        let claim = (&i2bis.locators, i2bis.keepalive_timeout);
+        let (tag, nonce) = (i2bis.initiator_tag, i2bis.initiator_nonce);
+        self.accept_initiator(ulids, fii, tag, nonce, claim, arrived);
+    }
+}

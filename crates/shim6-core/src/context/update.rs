@@ -1,0 +1,145 @@
+//! Locator updates in the life of a context (RFC 5533 §10).
+
+use std::sync::Arc;
+
+use rand_core::RngCore;
+use shim6_wire::{Message, RequestNonce, UpdateAck, UpdateRequest};
+
+use super::{Context, PendingUpdate};
+use crate::endpoint::{Arrived, Endpoint};
+use crate::event::{Cause, DropReason, Event};
+use crate::reap::Reap;
+use crate::table::Taken;
+use crate::time::Instant;
+
+impl Endpoint {
+    /// Tells the peer of Ls(local) as it is now, in the place of an update that is under way.
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-10.3
+    //= id=S-142
+    //# There can be at most one outstanding Update Request message at any
+    //# time.
+    pub(crate) fn start_update(&mut self, context: &mut Context, now: Instant) {
+        let nonce = RequestNonce(self.rng.next_u32());
+        context.update = Some(PendingUpdate {
+            nonce,
+            due: now,
+            retries: 0,
+        });
+        self.send_update(context, now);
+    }
+
+    /// Sends the pending update, for the first time or again.
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-10.2
+    //= id=S-141
+    //# Should there be no response, the retransmissions continue forever.
+    //# The binary exponential backoff stops at MAX_UPDATE_TIMEOUT.
+    fn send_update(&mut self, context: &mut Context, now: Instant) {
+        let Some(update) = &mut context.update else {
+            return;
+        };
+        let nominal = self.config.update_timeout * (1 << update.retries.min(16));
+        let nominal = nominal.min(self.config.max_update_timeout);
+        let nonce = update.nonce;
+        let wait = self.half_to_three_halves(nominal);
+        if let Some(update) = &mut context.update {
+            update.due = now + wait;
+            update.retries += 1;
+        }
+        let request = UpdateRequest {
+            receiver_tag: context.peer_tag(),
+            request_nonce: nonce,
+            locators: context.announcement.options(),
+            keepalive_timeout: self.keepalive_option(),
+        };
+        context.account.sent(now, 0, 0);
+        self.send(context.current.pair(), &Message::UpdateRequest(request));
+    }
+
+    pub(crate) fn handle_update_timeout(&mut self, context: &mut Context, now: Instant) {
+        if context
+            .update
+            .as_ref()
+            .is_some_and(|update| now >= update.due)
+        {
+            self.send_update(context, now);
+        }
+    }
+
+    /// RFC 5533 §10.4; the caller found the context and checked the addresses.
+    pub(crate) fn on_update_request(
+        &mut self,
+        context: &mut Taken,
+        request: &UpdateRequest,
+        arrived: &Arrived<'_>,
+    ) {
+        let known = context.peer.clone();
+        match self.prove(context.ulids.peer, Some(&known), &request.locators, arrived) {
+            Ok(locators) => context.peer = locators,
+            Err(refusal) => return self.refuse(refusal, arrived),
+        }
+        if let Some(timeout) = request.keepalive_timeout {
+            let timeout = std::time::Duration::from_secs(u64::from(timeout.0.max(1)));
+            context.reap.set_keepalive_timeout(timeout);
+        }
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
+        //= id=S-151
+        //# the host
+        //# sends an Update Acknowledgement message, copying the nonce from the
+        //# request and using the CT(peer) as the Receiver Context Tag.
+        let ack = UpdateAck {
+            receiver_tag: context.peer_tag(),
+            request_nonce: request.request_nonce,
+        };
+        self.send(arrived.reversed(), &Message::UpdateAck(ack));
+        self.count_as_payload(context, arrived.now);
+        self.events.push_back(Event::LocatorsUpdated {
+            ulids: context.ulids,
+            peer: true,
+        });
+        if !context.peer.contains(context.current.peer.address()) {
+            self.explore(context, Cause::PeerLocatorLost, arrived.now);
+        }
+    }
+
+    /// RFC 5533 §10.5; the caller found the context and checked the addresses.
+    pub(crate) fn on_update_ack(
+        &mut self,
+        context: &mut Taken,
+        ack: &UpdateAck,
+        arrived: &Arrived<'_>,
+    ) {
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-10.5
+        //= id=S-155
+        //# If the Request Nonce doesn't match the nonce for the last sent Update
+        //# Request for the context, then the Update Acknowledgement is silently
+        //# ignored.
+        let awaited = context
+            .update
+            .as_ref()
+            .is_some_and(|update| update.nonce == ack.request_nonce);
+        if !awaited {
+            self.counters.drop(DropReason::WrongState);
+            return;
+        }
+        context.update = None;
+        context.acknowledged = Arc::clone(&context.announcement);
+        self.count_as_payload(context, arrived.now);
+        self.events.push_back(Event::LocatorsUpdated {
+            ulids: context.ulids,
+            peer: false,
+        });
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-6.1
+    //= id=R-044
+    //# The reception of Shim6 control messages other than the Keepalive and
+    //# Probe messages are treated the same as the reception of payload
+    //# packets.
+    fn count_as_payload(&mut self, context: &mut Taken, now: Instant) {
+        context.account.received(now, 0, 0);
+        self.with_reap(context, now, |reap, cx| {
+            Reap::handle_payload_received(reap, cx);
+            None
+        });
+    }
+}

@@ -1,0 +1,417 @@
+//! What a queue thread knows of the contexts: enough to look up, map and account, nothing else.
+//!
+//! Each thread owns a [`FlowTable`], so a lookup takes no lock; the endpoint changes it by
+//! [`FlowUpdate`]s, which the thread applies before it looks at the next packets. What is shared is
+//! one [`Account`] per context, a few atomics that REAP reads when a deadline comes due: that is
+//! Forced Bidirectional Detection (RFC 5534 §4.1) at the price of two stores a packet, and without a
+//! timer a packet.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use hashbrown::HashMap;
+use shim6_wire::{Class, ContextTag, IcmpError, Packet};
+
+use crate::event::DropReason;
+use crate::pair::{LocatorPair, UlidPair};
+use crate::time::Instant;
+
+/// What passed on one context, and since when each side waits for the other.
+///
+/// Written by queue threads (or by whoever polls the kernel's counters), read by the endpoint.
+#[derive(Debug, Default)]
+pub struct Account {
+    packets_sent: AtomicU64,
+    packets_received: AtomicU64,
+    bytes_sent: AtomicU64,
+    bytes_received: AtomicU64,
+    last_sent: AtomicU64,
+    last_received: AtomicU64,
+    /// When the Send Timer was started (RFC 5534 §6.2), in microseconds; 0 while it is stopped.
+    awaiting_peer: AtomicU64,
+    /// When the Keepalive Timer was started (RFC 5534 §6.1), in microseconds; 0 while it is stopped.
+    owed_to_peer: AtomicU64,
+}
+
+impl Account {
+    /// Notes payload packets that left on this context.
+    ///
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-6.2
+    //= id=R-046
+    //# Upon sending a payload packet in the Operational state, the node
+    //# stops the Keepalive Timer if it was running and starts the Send Timer
+    //# if it was not running.
+    pub fn sent(&self, now: Instant, packets: u64, bytes: u64) {
+        self.packets_sent.fetch_add(packets, Relaxed);
+        self.bytes_sent.fetch_add(bytes, Relaxed);
+        self.last_sent.store(now.as_micros(), Relaxed);
+        if self.owed_to_peer.load(Relaxed) != 0 {
+            self.owed_to_peer.store(0, Relaxed);
+        }
+        if self.awaiting_peer.load(Relaxed) == 0 {
+            self.awaiting_peer.store(now.as_micros(), Relaxed);
+        }
+    }
+
+    /// Notes payload packets that arrived on this context.
+    ///
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-6.1
+    //= id=R-042
+    //# Upon the reception of a payload packet in the Operational state, the
+    //# node starts the Keepalive Timer if it was not yet running, and stops
+    //# the Send Timer if it was running.
+    pub fn received(&self, now: Instant, packets: u64, bytes: u64) {
+        self.packets_received.fetch_add(packets, Relaxed);
+        self.bytes_received.fetch_add(bytes, Relaxed);
+        self.last_received.store(now.as_micros(), Relaxed);
+        if self.awaiting_peer.load(Relaxed) != 0 {
+            self.awaiting_peer.store(0, Relaxed);
+        }
+        if self.owed_to_peer.load(Relaxed) == 0 {
+            self.owed_to_peer.store(now.as_micros(), Relaxed);
+        }
+    }
+
+    /// Since when payload has gone unanswered: START of the Send Timer.
+    #[must_use]
+    pub fn awaiting_peer(&self) -> Option<Instant> {
+        some_instant(&self.awaiting_peer)
+    }
+
+    /// Since when the peer waits for us: START of the Keepalive Timer.
+    #[must_use]
+    pub fn owed_to_peer(&self) -> Option<Instant> {
+        some_instant(&self.owed_to_peer)
+    }
+
+    /// The last moment at which anything passed, either way.
+    #[must_use]
+    pub fn last_used(&self) -> Option<Instant> {
+        some_instant(&self.last_sent).max(some_instant(&self.last_received))
+    }
+
+    /// Packets sent and received.
+    #[must_use]
+    pub fn packets(&self) -> (u64, u64) {
+        (
+            self.packets_sent.load(Relaxed),
+            self.packets_received.load(Relaxed),
+        )
+    }
+
+    /// Octets sent and received, IPv6 headers included.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        (
+            self.bytes_sent.load(Relaxed),
+            self.bytes_received.load(Relaxed),
+        )
+    }
+
+    pub(crate) fn restart_send_timer(&self, now: Instant) {
+        self.awaiting_peer.store(now.as_micros(), Relaxed);
+    }
+
+    pub(crate) fn start_send_timer(&self, now: Instant) {
+        if self.awaiting_peer.load(Relaxed) == 0 {
+            self.restart_send_timer(now);
+        }
+    }
+
+    pub(crate) fn stop_send_timer(&self) {
+        self.awaiting_peer.store(0, Relaxed);
+    }
+
+    pub(crate) fn start_keepalive_timer(&self, now: Instant) {
+        if self.owed_to_peer.load(Relaxed) == 0 {
+            self.owed_to_peer.store(now.as_micros(), Relaxed);
+        }
+    }
+
+    pub(crate) fn stop_keepalive_timer(&self) {
+        self.owed_to_peer.store(0, Relaxed);
+    }
+}
+
+fn some_instant(cell: &AtomicU64) -> Option<Instant> {
+    match cell.load(Relaxed) {
+        0 => None,
+        micros => Some(Instant::from_micros(micros)),
+    }
+}
+
+/// What happens to a context's outgoing payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Path {
+    /// The locators are the ULIDs: nothing is changed (RFC 5533 §11).
+    Untouched,
+    /// Other locators: addresses replaced, the payload extension header inserted (RFC 5533 §11.1).
+    Mapped {
+        /// Lp(local) and Lp(peer).
+        locators: LocatorPair,
+        /// CT(peer), by which the peer finds its context.
+        peer_tag: ContextTag,
+    },
+}
+
+/// One context as the data plane sees it. Immutable: a change is a new value.
+#[derive(Debug)]
+pub struct Flow {
+    /// ULID(local) and ULID(peer).
+    pub ulids: UlidPair,
+    /// Whether packets of these ULIDs are sent on this context: it is the default one (FII zero).
+    pub is_default: bool,
+    /// CT(local), by which tagged packets find this flow.
+    pub local_tag: ContextTag,
+    /// Where outgoing payload goes.
+    pub path: Path,
+    /// Whether tagged payload is delivered: not in I1-SENT (RFC 5533 §12.2).
+    pub delivers: bool,
+    /// Whether the endpoint waits for a sign of life and is told of each payload packet received.
+    pub watched: bool,
+    /// What passed.
+    pub account: Arc<Account>,
+}
+
+impl Flow {
+    /// Whether a table that knows `self` has nothing to learn from `other`.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.path == other.path
+            && self.delivers == other.delivers
+            && self.watched == other.watched
+            && self.is_default == other.is_default
+    }
+}
+
+/// A change to every [`FlowTable`].
+#[derive(Clone, Debug)]
+pub enum FlowUpdate {
+    /// This flow is new, or takes the place of its former self.
+    Set(Arc<Flow>),
+    /// This flow is gone.
+    Remove(Arc<Flow>),
+}
+
+/// What becomes of a packet.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Passes as it is.
+    Accept,
+    /// Passes as rewritten in its buffer.
+    Rewritten,
+    /// Passes, but in this form: an ICMPv6 error whose quoted packet was translated.
+    Replaced(Vec<u8>),
+    /// Goes no further.
+    Drop(DropReason),
+}
+
+/// What the endpoint has to be told of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// The packet itself is the endpoint's: control message, unknown tag, ICMPv6 error.
+    Packet,
+    /// A sign of life on a watched context.
+    Payload(ContextTag),
+    /// Payload between two ULIDs that have no context yet.
+    Candidate(UlidPair),
+}
+
+type Hasher = foldhash::quality::FixedState;
+
+/// The contexts, indexed for packets. One per queue thread.
+#[derive(Debug)]
+pub struct FlowTable {
+    /// For what the local stack sends, and what arrives untagged.
+    default: HashMap<UlidPair, Arc<Flow>, Hasher>,
+    /// By CT(local), for what arrives tagged.
+    tagged: HashMap<ContextTag, Arc<Flow>, Hasher>,
+    /// Mapped flows alone: an ICMPv6 error quotes CT(peer) and the locators (RFC 5533 §12.4).
+    mapped: HashMap<(ContextTag, LocatorPair), Arc<Flow>, Hasher>,
+}
+
+impl FlowTable {
+    /// An empty table. Peers choose addresses, so the hashers are keyed.
+    pub(crate) fn new(key: u64) -> Self {
+        let hasher = || Hasher::with_seed(key);
+        Self {
+            default: HashMap::with_hasher(hasher()),
+            tagged: HashMap::with_hasher(hasher()),
+            mapped: HashMap::with_hasher(hasher()),
+        }
+    }
+
+    /// Takes over a change of the endpoint's.
+    pub fn apply(&mut self, update: FlowUpdate) {
+        match update {
+            FlowUpdate::Set(flow) => {
+                self.forget_mapping(flow.local_tag);
+                if let Path::Mapped { locators, peer_tag } = flow.path {
+                    self.mapped.insert((peer_tag, locators), Arc::clone(&flow));
+                }
+                if flow.is_default {
+                    self.default.insert(flow.ulids, Arc::clone(&flow));
+                }
+                self.tagged.insert(flow.local_tag, flow);
+            }
+            FlowUpdate::Remove(flow) => {
+                self.forget_mapping(flow.local_tag);
+                let same_context = self
+                    .default
+                    .get(&flow.ulids)
+                    .is_some_and(|f| f.local_tag == flow.local_tag);
+                if same_context {
+                    self.default.remove(&flow.ulids);
+                }
+                self.tagged.remove(&flow.local_tag);
+            }
+        }
+    }
+
+    fn forget_mapping(&mut self, local_tag: ContextTag) {
+        let Some(Path::Mapped { locators, peer_tag }) =
+            self.tagged.get(&local_tag).map(|flow| flow.path)
+        else {
+            return;
+        };
+        self.mapped.remove(&(peer_tag, locators));
+    }
+
+    /// How many contexts there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tagged.len()
+    }
+
+    /// Whether there is no context.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tagged.is_empty()
+    }
+
+    /// Decides on a packet that the local stack sends: ULIDs become locators.
+    pub fn outgoing(&self, packet: &mut Packet<'_>, now: Instant) -> (Verdict, Option<Notice>) {
+        let ulids = UlidPair {
+            local: packet.source(),
+            peer: packet.destination(),
+        };
+        let Some(flow) = self.default.get(&ulids) else {
+            return (Verdict::Accept, Some(Notice::Candidate(ulids)));
+        };
+        flow.account.sent(now, 1, packet.octets().len() as u64);
+        match flow.path {
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-11
+            //= id=S-156
+            //# If this is the case, then packets can be sent unmodified by the shim.
+            Path::Untouched => (Verdict::Accept, None),
+            Path::Mapped { locators, peer_tag } => {
+                match packet.insert_payload_ext(peer_tag, locators.local, locators.peer) {
+                    Ok(()) => (Verdict::Rewritten, None),
+                    Err(_) => (Verdict::Drop(DropReason::TooBig), None),
+                }
+            }
+        }
+    }
+
+    /// Decides on a packet that arrived for the local stack: locators become ULIDs.
+    pub fn incoming(&self, packet: &mut Packet<'_>, now: Instant) -> (Verdict, Option<Notice>) {
+        match shim6_wire::classify(packet.octets()) {
+            Class::Payload => self.incoming_untagged(packet, now),
+            Class::PayloadExt { tag, .. } => self.incoming_tagged(packet, tag, now),
+            Class::Control { .. } => (Verdict::Drop(DropReason::Consumed), Some(Notice::Packet)),
+            Class::IcmpError(error) => self.incoming_icmp(packet.octets(), &error),
+            Class::Malformed(_) => (Verdict::Drop(DropReason::Malformed), None),
+        }
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-12.1
+    //# If such a context is found,
+    //# the context appears not to be quiescent; this should be remembered in
+    //# order to avoid tearing down the context and for reachability
+    //# detection purposes as described in [4].
+    fn incoming_untagged(&self, packet: &Packet<'_>, now: Instant) -> (Verdict, Option<Notice>) {
+        let ulids = UlidPair {
+            local: packet.destination(),
+            peer: packet.source(),
+        };
+        let Some(flow) = self.default.get(&ulids) else {
+            return (Verdict::Accept, Some(Notice::Candidate(ulids)));
+        };
+        flow.account.received(now, 1, packet.octets().len() as u64);
+        (
+            Verdict::Accept,
+            flow.watched.then_some(Notice::Payload(flow.local_tag)),
+        )
+    }
+
+    fn incoming_tagged(
+        &self,
+        packet: &mut Packet<'_>,
+        tag: ContextTag,
+        now: Instant,
+    ) -> (Verdict, Option<Notice>) {
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-12.2
+        //= id=S-159
+        //# If no
+        //# context is found, the receiver SHOULD generate an R1bis message (see
+        //# Section 7.17).
+        let Some(flow) = self.tagged.get(&tag) else {
+            return (Verdict::Drop(DropReason::UnknownTag), Some(Notice::Packet));
+        };
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-12.2
+        //= id=S-160
+        //# If I1-SENT, discard the message and stay in I1-SENT.
+        if !flow.delivers {
+            return (Verdict::Drop(DropReason::NotEstablished), None);
+        }
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-12.2
+        //= id=S-161
+        //# With the context in hand, the receiver can now replace the IP address
+        //# fields with the ULIDs kept in the context.
+        if packet
+            .remove_payload_ext(flow.ulids.peer, flow.ulids.local)
+            .is_err()
+        {
+            return (Verdict::Drop(DropReason::Malformed), None);
+        }
+        flow.account.received(now, 1, packet.octets().len() as u64);
+        (
+            Verdict::Rewritten,
+            flow.watched.then_some(Notice::Payload(tag)),
+        )
+    }
+
+    /// An error about a packet that we mapped speaks of locators: the upper layer knows only ULIDs.
+    fn incoming_icmp(&self, packet: &[u8], error: &IcmpError) -> (Verdict, Option<Notice>) {
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-12.4
+        //# Deliver to the context with CT(peer) equal to the Receiver Context
+        //# Tag -- Lp(local) being the IPv6 source address and Lp(peer) being
+        //# the IPv6 destination address.
+        let (Some(peer_tag), None) = (error.tag, error.control) else {
+            return (
+                Verdict::Drop(DropReason::IcmpActedUpon),
+                Some(Notice::Packet),
+            );
+        };
+        let locators = LocatorPair {
+            local: error.quoted_source,
+            peer: error.quoted_destination,
+        };
+        let Some(flow) = self.mapped.get(&(peer_tag, locators)) else {
+            return (Verdict::Drop(DropReason::IcmpForeign), None);
+        };
+        if error.kind.concerns_shim6() {
+            return (
+                Verdict::Drop(DropReason::IcmpActedUpon),
+                Some(Notice::Packet),
+            );
+        }
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-8
+        //= id=S-135
+        //# this means that the packet in error must be
+        //# transformed to have the ULIDs
+        match shim6_wire::icmp::translate(packet, flow.ulids.local, flow.ulids.peer) {
+            Ok(translated) => (Verdict::Replaced(translated), None),
+            Err(_) => (Verdict::Drop(DropReason::Malformed), None),
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! Failure detection and exploration for one context (RFC 5534 §6).
+//!
+//! While a context is Operational its two timers are not kept here: [`Account`] holds when each was
+//! started, written by those who see the packets, and [`Reap::handle_timeout`] looks there whenever
+//! it is due. Once there is a doubt, everything is here: what was probed, what came back, and which
+//! pair the answers prove.
+//!
+//! Invariant: in Operational the Send and Keepalive Timers never run at the same time.
+
+mod explore;
+mod reports;
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::RngCore;
+use shim6_cga::VerifiedLocator;
+use shim6_wire::{ContextTag, Keepalive, Message, Probe, ProbeState};
+
+use crate::config::Config;
+use crate::event::Cause;
+use crate::flow::Account;
+use crate::locator::{Announcement, PeerLocators};
+use crate::pair::LocatorPair;
+use crate::time::Instant;
+use reports::Reports;
+
+/// Conceptual states of RFC 5534 §6.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// The current pair is assumed to work.
+    Operational,
+    /// Nothing was heard from the peer for more than a Send Timeout.
+    Exploring,
+    /// The peer is heard, but may not hear us.
+    InboundOk,
+}
+
+impl From<State> for ProbeState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Operational => Self::Operational,
+            State::Exploring => Self::Exploring,
+            State::InboundOk => Self::InboundOk,
+        }
+    }
+}
+
+/// What the state machine may look at and use while it handles something.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) now: Instant,
+    pub(crate) config: &'a Config,
+    pub(crate) rng: &'a mut ChaCha20Rng,
+    pub(crate) account: &'a Account,
+    /// Ls(local).
+    pub(crate) announced: &'a Announcement,
+    /// Ls(local) as the peer has it: from elsewhere it takes no probe (RFC 5533 §12.4).
+    pub(crate) acknowledged: &'a Announcement,
+    /// Ls(peer): verified, so fit to be probed.
+    pub(crate) peer: &'a PeerLocators,
+    /// Lp(local), Lp(peer).
+    pub(crate) current: LocatorPair,
+    pub(crate) peer_tag: ContextTag,
+    /// Messages to send, each on its pair.
+    pub(crate) outbox: &'a mut Vec<(LocatorPair, Message)>,
+}
+
+/// How an exploration began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exploration {
+    pub(crate) since: Instant,
+    pub(crate) cause: Cause,
+}
+
+/// A change of state that the context has to act upon.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    /// Exploration began; payload had been unanswered for so long.
+    Began { silence: Duration },
+    /// Exploration ended. `proven` is a pair on which a probe of ours arrived, if any was reported.
+    Ended { proven: Option<LocatorPair> },
+}
+
+#[derive(Debug)]
+pub(crate) struct Reap {
+    state: State,
+    /// Set while the state is not Operational.
+    exploration: Option<Exploration>,
+    /// This context's Send Timeout: the nominal one, randomised (RFC 5534 §4.1).
+    send_timeout: Duration,
+    /// The peer's Send Timeout, by which it wants to hear from us.
+    keepalive_timeout: Duration,
+    /// Keepalives sent since the Keepalive Timer was started at the given moment.
+    keepalives: (Instant, u32),
+    probe_due: Option<Instant>,
+    /// Probes of the present exploration.
+    probes: u32,
+    probe_interval: Duration,
+    /// Pairs still to be probed in this round; the next one is the last.
+    queue: Vec<LocatorPair>,
+    reports: Reports,
+}
+
+impl Reap {
+    pub(crate) fn new(config: &Config, rng: &mut ChaCha20Rng) -> Self {
+        Self {
+            state: State::Operational,
+            exploration: None,
+            send_timeout: randomised(config.send_timeout, 5, rng),
+            keepalive_timeout: config.send_timeout,
+            keepalives: (Instant::default(), 0),
+            probe_due: None,
+            probes: 0,
+            probe_interval: config.initial_probe_timeout,
+            queue: Vec::new(),
+            reports: Reports::default(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    pub(crate) fn exploration(&self) -> Option<Exploration> {
+        self.exploration
+    }
+
+    /// Adopts the Send Timeout that the peer announced.
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-5.3
+    //= id=R-037
+    //# the value is used as the Keepalive Timeout
+    pub(crate) fn set_keepalive_timeout(&mut self, timeout: Duration) {
+        self.keepalive_timeout = timeout;
+    }
+
+    /// Looks again at the timers; due not later than [`Self::poll_timeout`] said.
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Surroundings<'_>) -> Option<Outcome> {
+        //= https://www.rfc-editor.org/rfc/rfc5534#section-6.4
+        //= id=R-048
+        //# Upon a timeout on the Send Timer, the node enters the Exploring state
+        //# and sends a Probe message.
+        let awaiting = cx.account.awaiting_peer();
+        if let Some(started) = awaiting.filter(|_| self.state != State::Exploring)
+            && cx.now >= started + self.send_timeout
+        {
+            return self.explore(Cause::SendTimeout, None, cx);
+        }
+        if self.state == State::Operational {
+            self.keep_alive(cx);
+            return None;
+        }
+        //= https://www.rfc-editor.org/rfc/rfc5534#section-6.5
+        //= id=R-049
+        //# While in the Exploring state, the node keeps retransmitting its Probe
+        //# messages to different (or the same) addresses as defined in
+        //# Section 4.3.
+        if self.probe_due.is_some_and(|due| cx.now >= due) {
+            if self.state == State::InboundOk {
+                cx.account.start_send_timer(cx.now);
+            }
+            self.probe_next(cx);
+        }
+        None
+    }
+
+    /// When [`Self::handle_timeout`] is next due.
+    ///
+    /// An idle context is looked at once in a Keepalive Interval: the account tells when a timer was
+    /// really started, so nothing fires late for it.
+    pub(crate) fn poll_timeout(&self, now: Instant, account: &Account) -> Instant {
+        let interval = Config::keepalive_interval(self.keepalive_timeout).min(self.send_timeout);
+        let mut due = now + interval;
+        if let Some(probe_due) = self.probe_due {
+            due = due.min(probe_due);
+        }
+        if let Some(started) = account
+            .awaiting_peer()
+            .filter(|_| self.state != State::Exploring)
+        {
+            due = due.min(started + self.send_timeout);
+        }
+        if let Some(started) = account
+            .owed_to_peer()
+            .filter(|_| self.state == State::Operational)
+        {
+            due = due.min(self.next_keepalive(started).1);
+        }
+        due
+    }
+
+    /// The number and the moment of the next keepalive of a timer that was started at `started`.
+    ///
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-6.1
+    //= id=R-009,R-045
+    //# While the Keepalive Timer is running, the node SHOULD send Keepalive
+    //# messages to the peer with an interval of Keepalive Interval seconds.
+    fn next_keepalive(&self, started: Instant) -> (u32, Instant) {
+        let sent = if self.keepalives.0 == started {
+            self.keepalives.1
+        } else {
+            0
+        };
+        let interval = Config::keepalive_interval(self.keepalive_timeout);
+        (sent + 1, started + interval * (sent + 1))
+    }
+
+    fn keep_alive(&mut self, cx: &mut Surroundings<'_>) {
+        let Some(started) = cx.account.owed_to_peer() else {
+            return;
+        };
+        let (number, due) = self.next_keepalive(started);
+        if cx.now < due {
+            return;
+        }
+        self.keepalives = (started, number);
+        cx.outbox.push((
+            cx.current,
+            Message::Keepalive(Keepalive {
+                receiver_tag: cx.peer_tag,
+            }),
+        ));
+        //= https://www.rfc-editor.org/rfc/rfc5534#section-6.3
+        //= id=R-047
+        //# Upon a timeout on the Keepalive Timer, the node sends one last
+        //# Keepalive message.
+        if cx.now >= started + self.keepalive_timeout {
+            cx.account.stop_keepalive_timer();
+        }
+    }
+
+    /// Doubts the current pair: sends a Probe Exploring and goes on with the others.
+    ///
+    /// `heard` is a pair, seen from this host, on which the peer was just heard.
+    pub(crate) fn explore(
+        &mut self,
+        cause: Cause,
+        heard: Option<LocatorPair>,
+        cx: &mut Surroundings<'_>,
+    ) -> Option<Outcome> {
+        let silence = cx
+            .account
+            .awaiting_peer()
+            .map_or(Duration::ZERO, |at| cx.now.since(at));
+        self.state = State::Exploring;
+        cx.account.stop_send_timer();
+        cx.account.stop_keepalive_timer();
+        let began = self.begin(cause, heard, cx);
+        self.probe_next(cx);
+        began.then_some(Outcome::Began { silence })
+    }
+
+    /// Notes a sign of life other than a Probe or a Keepalive.
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-6.1
+    //= id=R-042
+    //# If the node is in the Exploring state, it transitions to the
+    //# InboundOK state, sends a Probe message, and starts the Send Timer.
+    pub(crate) fn handle_payload_received(&mut self, cx: &mut Surroundings<'_>) {
+        match self.state {
+            State::Operational | State::InboundOk => cx.account.stop_send_timer(),
+            State::Exploring => self.hear_again(cx),
+        }
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-6.6
+    //= id=R-050
+    //# Upon the reception of a Keepalive message in the Operational state,
+    //# the node stops the Send Timer if it was running.
+    pub(crate) fn handle_keepalive(&mut self, cx: &mut Surroundings<'_>) {
+        self.handle_payload_received(cx);
+    }
+
+    fn hear_again(&mut self, cx: &mut Surroundings<'_>) {
+        self.state = State::InboundOk;
+        cx.account.restart_send_timer(cx.now);
+        self.probe_next(cx);
+    }
+
+    /// Takes in a Probe; `arrived_on` is its pair, seen from this host.
+    pub(crate) fn handle_probe(
+        &mut self,
+        probe: &Probe,
+        arrived_on: LocatorPair,
+        cx: &mut Surroundings<'_>,
+    ) -> Option<Outcome> {
+        if let Some(described) = probe.sent.first() {
+            self.reports.received(*described);
+        }
+        let proven = self.reports.arrived(&probe.received);
+        match probe.state {
+            //= https://www.rfc-editor.org/rfc/rfc5534#section-6.7
+            //= id=R-051
+            //# Upon receiving a Probe message with State set to Exploring, the node
+            //# enters the InboundOK state, sends a Probe message as described in
+            //# Section 6.1, stops the Keepalive Timer if it was running, and
+            //# restarts the Send Timer.
+            ProbeState::Exploring => {
+                cx.account.stop_keepalive_timer();
+                cx.account.restart_send_timer(cx.now);
+                self.state = State::InboundOk;
+                let began = self.begin(Cause::PeerExploring, Some(arrived_on), cx);
+                self.probe_next(cx);
+                began.then_some(Outcome::Began {
+                    silence: Duration::ZERO,
+                })
+            }
+            //= https://www.rfc-editor.org/rfc/rfc5534#section-6.8
+            //= id=R-052
+            //# Upon the reception of a Probe message with State set to InboundOk,
+            //# the node sends a Probe message, restarts the Send Timer, stops the
+            //# Keepalive Timer if it was running, and transitions to the Operational
+            //# state.
+            ProbeState::InboundOk => {
+                cx.account.restart_send_timer(cx.now);
+                cx.account.stop_keepalive_timer();
+                self.state = State::Operational;
+                // A late report about a pair that was not needed must not move payload again.
+                let proven = proven.filter(|_| self.exploration.is_some());
+                self.probe(proven.unwrap_or(cx.current), cx);
+                Some(self.end(proven))
+            }
+            //= https://www.rfc-editor.org/rfc/rfc5534#section-6.9
+            //= id=R-053
+            //# Upon the reception of a Probe message with State set to Operational,
+            //# the node stops the Send Timer if it was running, starts the Keepalive
+            //# Timer if it was not yet running, and transitions to the Operational
+            //# state.
+            ProbeState::Operational => {
+                cx.account.stop_send_timer();
+                cx.account.start_keepalive_timer(cx.now);
+                self.state = State::Operational;
+                Some(self.end(proven))
+            }
+        }
+    }
+
+    /// Enters an exploration unless one is under way; says whether it did.
+    fn begin(
+        &mut self,
+        cause: Cause,
+        heard: Option<LocatorPair>,
+        cx: &mut Surroundings<'_>,
+    ) -> bool {
+        if self.exploration.is_some() {
+            // The peer was heard on another pair: that one is worth the next probe.
+            self.queue
+                .extend(heard.filter(|pair| self.queue.last() != Some(pair)));
+            return false;
+        }
+        self.exploration = Some(Exploration {
+            since: cx.now,
+            cause,
+        });
+        self.probes = 0;
+        self.probe_interval = cx.config.initial_probe_timeout;
+        self.queue = explored_order(heard, cx);
+        true
+    }
+
+    fn end(&mut self, proven: Option<LocatorPair>) -> Outcome {
+        self.probe_due = None;
+        self.queue = Vec::new();
+        Outcome::Ended { proven }
+    }
+
+    /// Forgets the exploration that [`Outcome::Ended`] ended, once its story has been told.
+    pub(crate) fn close_exploration(&mut self) -> Option<Exploration> {
+        self.exploration.take()
+    }
+
+    /// Probes the next pair of the round and sets the timer for the one after it.
+    ///
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-4.3
+    //= id=R-015
+    //# address pairs are tested in sequence
+    fn probe_next(&mut self, cx: &mut Surroundings<'_>) {
+        if self.queue.is_empty() {
+            self.queue = explored_order(None, cx);
+        }
+        let Some(pair) = self.queue.pop() else { return };
+        self.probe(pair, cx);
+        self.probes += 1;
+        if self.probes > cx.config.initial_probes {
+            self.probe_interval = (self.probe_interval * 2).min(cx.config.max_probe_timeout);
+        }
+        self.probe_due = Some(cx.now + randomised(self.probe_interval, 20, cx.rng));
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-6.1
+    //= id=R-043
+    //# When sending a Probe message,
+    //# the State field MUST be set to a value that matches the conceptual
+    //# state of the sender after sending the Probe.
+    fn probe(&mut self, pair: LocatorPair, cx: &mut Surroundings<'_>) {
+        let sent = self.reports.send(pair, cx.now, cx.rng);
+        let probe = Probe {
+            receiver_tag: cx.peer_tag,
+            state: self.state.into(),
+            sent,
+            received: self.reports.to_report(),
+        };
+        cx.outbox.push((pair, Message::Probe(probe)));
+    }
+}
+
+/// The pairs to probe, last one first, so that the next is popped from the end.
+fn explored_order(heard: Option<LocatorPair>, cx: &mut Surroundings<'_>) -> Vec<LocatorPair> {
+    let known = |address| cx.acknowledged.contains(address);
+    // After a renumbering the peer may know none of what is left: then all are worth a try.
+    let all_unknown = !cx.announced.addresses().any(known);
+    let local = cx
+        .announced
+        .addresses()
+        .filter(|&address| all_unknown || known(address));
+    let peer: Vec<_> = cx.peer.iter().map(VerifiedLocator::address).collect();
+    let mut order = explore::order(local, &peer, cx.current, heard, cx.rng);
+    order.reverse();
+    order
+}
+
+/// `nominal`, give or take up to `percent` per cent.
+///
+//= https://www.rfc-editor.org/rfc/rfc5534#section-4.1
+//= id=R-012
+//# The actual value SHOULD be randomized in order to prevent
+//# synchronization.
+fn randomised(nominal: Duration, percent: u32, rng: &mut ChaCha20Rng) -> Duration {
+    let spread = nominal * (2 * percent) / 100;
+    let micros = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX).max(1);
+    nominal.saturating_sub(spread / 2) + Duration::from_micros(rng.next_u64() % micros)
+}

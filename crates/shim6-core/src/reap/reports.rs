@@ -1,0 +1,160 @@
+//! Which probes went where, and which came back: the reports of RFC 5534 §5.2.
+
+use std::collections::VecDeque;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::RngCore;
+use shim6_wire::{ProbeNonce, ProbeReport};
+
+use crate::pair::LocatorPair;
+use crate::time::Instant;
+
+/// Reports that one Probe can carry of each kind: a four-bit count (RFC 5534 §5.2), and three of each
+/// keep the message well below 1280 octets while telling all that a few lost probes leave unsaid.
+const REPORTED_MAX: usize = 3;
+
+/// Probes that are remembered: a minute of exploration at full pace and its back-off.
+const REMEMBERED_MAX: usize = 16;
+
+#[derive(Clone, Copy, Debug)]
+struct SentProbe {
+    pair: LocatorPair,
+    nonce: ProbeNonce,
+    /// Low 32 bits of the sending time in microseconds: the round trip shows when it comes back.
+    data: u32,
+    reported: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    /// Most recent first.
+    sent: VecDeque<SentProbe>,
+    /// Most recent first.
+    received: VecDeque<ProbeReport>,
+}
+
+impl Reports {
+    /// Notes a probe about to be sent on `pair`; returns what it says of itself and of others that
+    /// have not been reported as seen.
+    ///
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+    //= id=R-026
+    //# The first set of Sent Probe fields pertains to the
+    //# current message and MUST be present
+    pub(super) fn send(
+        &mut self,
+        pair: LocatorPair,
+        now: Instant,
+        rng: &mut ChaCha20Rng,
+    ) -> Vec<ProbeReport> {
+        let nonce = ProbeNonce(rng.next_u32());
+        let probe = SentProbe {
+            pair,
+            nonce,
+            data: now.as_micros() as u32,
+            reported: false,
+        };
+        self.sent.push_front(probe);
+        self.sent.truncate(REMEMBERED_MAX);
+        self.sent
+            .iter()
+            .filter(|probe| !probe.reported)
+            .take(REPORTED_MAX)
+            .map(|probe| ProbeReport {
+                source: probe.pair.local,
+                destination: probe.pair.peer,
+                nonce: probe.nonce,
+                data: probe.data,
+            })
+            .collect()
+    }
+
+    /// Notes a probe of the peer's.
+    pub(super) fn received(&mut self, report: ProbeReport) {
+        self.received.retain(|known| known.nonce != report.nonce);
+        self.received.push_front(report);
+        self.received.truncate(REPORTED_MAX);
+    }
+
+    /// What the peer is told of its probes.
+    pub(super) fn to_report(&self) -> Vec<ProbeReport> {
+        self.received.iter().copied().collect()
+    }
+
+    /// Takes in which of our probes the peer has seen; returns the pair of the latest of these.
+    ///
+    /// A report counts only with the nonce of a probe that was sent, and stands for the pair on which
+    /// that probe was sent: what addresses the peer writes in it does not matter.
+    pub(super) fn arrived(&mut self, reports: &[ProbeReport]) -> Option<LocatorPair> {
+        let mut latest = None;
+        // Oldest first, so that the latest sent remains.
+        for probe in self.sent.iter_mut().rev() {
+            if reports.iter().any(|report| report.nonce == probe.nonce) {
+                probe.reported = true;
+                latest = Some(probe.pair);
+            }
+        }
+        latest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_core::SeedableRng;
+    use std::net::Ipv6Addr;
+
+    fn pair(last: u16) -> LocatorPair {
+        let address = |host: u16| Ipv6Addr::new(0x2001, 0xdb8, host, 0, 0, 0, 0, last);
+        LocatorPair {
+            local: address(1),
+            peer: address(2),
+        }
+    }
+
+    #[test]
+    fn a_report_with_a_nonce_of_ours_proves_the_pair_it_was_sent_on_whatever_it_claims() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut reports = Reports::default();
+        let sent = reports.send(pair(1), Instant::from_micros(5), &mut rng)[0];
+        let lying = ProbeReport {
+            source: Ipv6Addr::LOCALHOST,
+            ..sent
+        };
+        assert_eq!(reports.arrived(&[lying]), Some(pair(1)));
+    }
+
+    #[test]
+    fn a_report_with_a_foreign_nonce_proves_nothing() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut reports = Reports::default();
+        let sent = reports.send(pair(1), Instant::from_micros(5), &mut rng)[0];
+        let forged = ProbeReport {
+            nonce: ProbeNonce(sent.nonce.0 ^ 1),
+            ..sent
+        };
+        assert_eq!(reports.arrived(&[forged]), None);
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+    //= type=test
+    //= id=R-026
+    //# The first set of Sent Probe fields pertains to the
+    //# current message and MUST be present
+    #[test]
+    fn the_first_report_describes_the_probe_itself_and_reported_ones_are_left_out() {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut reports = Reports::default();
+        let first = reports.send(pair(1), Instant::from_micros(5), &mut rng)[0];
+        let second = reports.send(pair(2), Instant::from_micros(6), &mut rng);
+        assert_eq!(second.len(), 2);
+        assert_eq!(second[0].source, pair(2).local);
+        reports.arrived(&[first]);
+        assert_eq!(
+            reports
+                .send(pair(3), Instant::from_micros(7), &mut rng)
+                .len(),
+            2
+        );
+    }
+}

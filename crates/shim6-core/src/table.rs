@@ -1,0 +1,263 @@
+//! The contexts and the indexes by which messages find them (RFC 5533 §12.4).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use rand_chacha::ChaCha20Rng;
+use rand_core::RngCore;
+use shim6_cga::VerifiedLocator;
+use shim6_wire::{ContextTag, Fii, InitiatorNonce};
+
+use crate::context::{Context, State};
+use crate::flow::{Account, Flow};
+use crate::pair::{LocatorPair, UlidPair};
+use crate::reap;
+use crate::time::Instant;
+
+/// Which context. Never reused while the endpoint lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct ContextId(u64);
+
+/// A context and how it is indexed at present: what changes is compared with this.
+#[derive(Debug)]
+struct Entry {
+    context: Box<Context>,
+    published: Option<Arc<Flow>>,
+    peer_tag: Option<ContextTag>,
+    nonce: Option<InitiatorNonce>,
+    deadline: Instant,
+}
+
+type Hasher = foldhash::quality::FixedState;
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    next_id: u64,
+    entries: HashMap<ContextId, Entry, Hasher>,
+    by_ulids: HashMap<(UlidPair, Fii), ContextId, Hasher>,
+    by_local_tag: HashMap<ContextTag, ContextId, Hasher>,
+    /// Contexts that wait for R1 or R2.
+    by_nonce: HashMap<InitiatorNonce, ContextId, Hasher>,
+    /// Tags that peers chose: several may have chosen the same.
+    by_peer_tag: BTreeSet<(ContextTag, ContextId)>,
+    deadlines: BTreeSet<(Instant, ContextId)>,
+}
+
+/// A context taken out of the table to be worked on; [`Table::put`] brings it back.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) id: ContextId,
+    entry: Entry,
+}
+
+impl std::ops::Deref for Taken {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        &self.entry.context
+    }
+}
+
+impl std::ops::DerefMut for Taken {
+    fn deref_mut(&mut self) -> &mut Context {
+        &mut self.entry.context
+    }
+}
+
+impl Table {
+    /// `rng` keys the hashers: addresses and tags are chosen by peers.
+    pub(crate) fn new(rng: &mut ChaCha20Rng) -> Self {
+        let mut hasher = || Hasher::with_seed(rng.next_u64());
+        Self {
+            next_id: 0,
+            entries: HashMap::with_hasher(hasher()),
+            by_ulids: HashMap::with_hasher(hasher()),
+            by_local_tag: HashMap::with_hasher(hasher()),
+            by_nonce: HashMap::with_hasher(hasher()),
+            by_peer_tag: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_local_tag.len()
+    }
+
+    /// Adds a context; it stays taken until [`Self::put`].
+    pub(crate) fn insert(&mut self, context: Context, now: Instant) -> Taken {
+        let id = ContextId(self.next_id);
+        self.next_id += 1;
+        self.by_ulids.insert((context.ulids, context.fii), id);
+        self.by_local_tag.insert(context.local_tag, id);
+        self.deadlines.insert((now, id));
+        let entry = Entry {
+            context: Box::new(context),
+            published: None,
+            peer_tag: None,
+            nonce: None,
+            deadline: now,
+        };
+        Taken { id, entry }
+    }
+
+    pub(crate) fn take(&mut self, id: ContextId) -> Option<Taken> {
+        self.entries.remove(&id).map(|entry| Taken { id, entry })
+    }
+
+    /// Brings a context back, indexed by what it has become; returns its flow if that changed.
+    pub(crate) fn put(&mut self, mut taken: Taken, now: Instant) -> Option<Arc<Flow>> {
+        let id = taken.id;
+        let entry = &mut taken.entry;
+        let context = &entry.context;
+
+        let peer_tag = context.peer_tag.filter(|_| context.state.has_peer());
+        if entry.peer_tag != peer_tag {
+            entry
+                .peer_tag
+                .map(|tag| self.by_peer_tag.remove(&(tag, id)));
+            peer_tag.map(|tag| self.by_peer_tag.insert((tag, id)));
+            entry.peer_tag = peer_tag;
+        }
+        let nonce = match context.state {
+            State::I1Sent | State::I2Sent | State::I2bisSent => Some(context.initiator_nonce),
+            State::Established | State::EFailed | State::NoSupport => None,
+        };
+        if entry.nonce != nonce {
+            entry.nonce.map(|nonce| self.by_nonce.remove(&nonce));
+            nonce.map(|nonce| self.by_nonce.insert(nonce, id));
+            entry.nonce = nonce;
+        }
+        let deadline = context.deadline(now);
+        if entry.deadline != deadline {
+            self.deadlines.remove(&(entry.deadline, id));
+            self.deadlines.insert((deadline, id));
+            entry.deadline = deadline;
+        }
+
+        let flow = context.flow();
+        let changed = !entry
+            .published
+            .as_ref()
+            .is_some_and(|known| known.is_like(&flow));
+        if changed {
+            entry.published = Some(Arc::new(flow));
+        }
+        let published = entry.published.clone().filter(|_| changed);
+        self.entries.insert(id, taken.entry);
+        published
+    }
+
+    /// Ends a context that was taken; returns the flow that queue threads know of, if any.
+    pub(crate) fn remove(&mut self, taken: Taken) -> (Context, Option<Arc<Flow>>) {
+        let Taken { id, entry } = taken;
+        self.by_ulids
+            .remove(&(entry.context.ulids, entry.context.fii));
+        self.by_local_tag.remove(&entry.context.local_tag);
+        entry.nonce.map(|nonce| self.by_nonce.remove(&nonce));
+        entry
+            .peer_tag
+            .map(|tag| self.by_peer_tag.remove(&(tag, id)));
+        self.deadlines.remove(&(entry.deadline, id));
+        (*entry.context, entry.published)
+    }
+
+    pub(crate) fn by_ulids(&self, ulids: UlidPair, fii: Fii) -> Option<ContextId> {
+        self.by_ulids.get(&(ulids, fii)).copied()
+    }
+
+    pub(crate) fn by_local_tag(&self, tag: ContextTag) -> Option<ContextId> {
+        self.by_local_tag.get(&tag).copied()
+    }
+
+    pub(crate) fn by_nonce(&self, nonce: InitiatorNonce) -> Option<ContextId> {
+        self.by_nonce.get(&nonce).copied()
+    }
+
+    /// Contexts in ESTABLISHED or I2BIS-SENT whose CT(peer) is `tag`.
+    pub(crate) fn by_peer_tag(&self, tag: ContextTag) -> Vec<ContextId> {
+        let first = (tag, ContextId(0));
+        let last = (tag, ContextId(u64::MAX));
+        self.by_peer_tag
+            .range(first..=last)
+            .map(|&(_, id)| id)
+            .collect()
+    }
+
+    pub(crate) fn get(&self, id: ContextId) -> Option<&Context> {
+        self.entries.get(&id).map(|entry| &*entry.context)
+    }
+
+    /// The next moment at which a context has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|&(due, _)| due)
+    }
+
+    /// A context whose moment has come.
+    pub(crate) fn due(&self, now: Instant) -> Option<ContextId> {
+        self.deadlines
+            .first()
+            .filter(|(due, _)| *due <= now)
+            .map(|&(_, id)| id)
+    }
+
+    /// Every context, in the order of their deadlines: the same for the same history.
+    pub(crate) fn ids(&self) -> Vec<ContextId> {
+        let mut ids: Vec<_> = self.deadlines.iter().map(|&(_, id)| id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// A context as operators see it.
+    pub(crate) fn view(&self, id: ContextId) -> Option<ContextView> {
+        self.get(id).map(ContextView::of)
+    }
+}
+
+/// A context as operators see it.
+#[derive(Clone, Debug)]
+pub struct ContextView {
+    /// ULID(local) and ULID(peer).
+    pub ulids: UlidPair,
+    /// Forked Instance Identifier.
+    pub fii: Fii,
+    /// STATE.
+    pub state: State,
+    /// REAP's state.
+    pub reap: reap::State,
+    /// CT(local).
+    pub local_tag: ContextTag,
+    /// CT(peer), once known.
+    pub peer_tag: Option<ContextTag>,
+    /// Lp(local) and Lp(peer).
+    pub current: LocatorPair,
+    /// Ls(local).
+    pub local_locators: Vec<std::net::Ipv6Addr>,
+    /// Ls(peer), all verified.
+    pub peer_locators: Vec<std::net::Ipv6Addr>,
+    /// What passed.
+    pub account: Arc<Account>,
+    /// Whether this host began it.
+    pub initiated: bool,
+    /// When the context came to be.
+    pub created: Instant,
+}
+
+impl ContextView {
+    fn of(context: &Context) -> Self {
+        Self {
+            ulids: context.ulids,
+            fii: context.fii,
+            state: context.state,
+            reap: context.reap.state(),
+            local_tag: context.local_tag,
+            peer_tag: context.peer_tag,
+            current: context.current.pair(),
+            local_locators: context.announcement.addresses().collect(),
+            peer_locators: context.peer.iter().map(VerifiedLocator::address).collect(),
+            account: Arc::clone(&context.account),
+            initiated: context.initiated,
+            created: context.created,
+        }
+    }
+}
