@@ -44,6 +44,9 @@ impl VerifiedLocator {
 /// CGA-compatible parameters may serve one method and not the other: their ULID may be a CGA
 /// outside the set, an HBA of the set that is not the one they were written for, or carry a key too
 /// short to sign. What a method lacks is reported when a list uses it.
+///
+/// The cost of a list is bounded by the octets of its message: two hashes over the parameters for
+/// each HBA, and one signature check.
 #[derive(Clone, Debug)]
 pub struct PeerPds {
     pds: Pds,
@@ -112,9 +115,10 @@ impl PeerPds {
             of_method.map(|&(locator, _)| locator).collect::<Vec<_>>()
         };
         let (members, signed) = (with(Method::Hba), with(Method::Cga));
-        let signature = match signature {
-            None if !signed.is_empty() => return Err(CgaError::SignatureMissing),
-            signature => signature.unwrap_or_default(),
+        let signature = if signed.is_empty() {
+            None
+        } else {
+            Some(signature.ok_or(CgaError::SignatureMissing)?)
         };
         if !members.is_empty() {
             self.membership?;
@@ -122,7 +126,7 @@ impl PeerPds {
                 .iter()
                 .try_for_each(|&locator| verify_hba(locator, &self.pds))?;
         }
-        if !signed.is_empty() {
+        if let Some(signature) = signature {
             //= https://www.rfc-editor.org/rfc/rfc3972#section-6
             //= id=C-031
             //# The verifier MUST accept the signature as authentic only if both the
@@ -138,6 +142,7 @@ impl PeerPds {
             .collect())
     }
 
+    /// Whether parameters of this kind can back the method of the locator at `index`.
     //= https://www.rfc-editor.org/rfc/rfc5533#section-7.2
     //= id=S-065
     //# if the
@@ -343,6 +348,22 @@ mod tests {
         );
         let refused = peer.verify_locators(GENERATION, &[(member, Method::Hba)], None);
         assert_eq!(refused, Err(CgaError::NotInSet));
+    }
+
+    #[test]
+    fn without_the_p_flag_a_key_is_a_nonce_and_lets_no_outsider_in() {
+        let set = MultiPrefix {
+            has_public_key: false,
+            prefixes: PREFIXES[..2].to_vec(),
+        };
+        let extension = set.to_extension().unwrap();
+        let (outsider, pds) =
+            form_address([5; 16], PREFIXES[2], 0, key().public_key(), &extension, 0).unwrap();
+        assert_eq!(verify_cga(outsider, &pds), Ok(()));
+        assert_eq!(
+            PeerPds::verify(outsider, pds.octets()).unwrap_err(),
+            CgaError::NotInSet
+        );
     }
 
     #[test]

@@ -189,6 +189,17 @@ mod tests {
     }
 
     #[test]
+    fn a_collision_count_above_two_fails_in_a_set_too() {
+        let set = generate_hba(&PREFIXES, None, 0, &mut rng(26)).unwrap();
+        let mut octets = set[0].1.octets().to_vec();
+        octets[24] = 3;
+        let pds = Pds::parse(&octets).unwrap();
+        let iid = hash1(pds.modifier(), PREFIXES[1], 3, pds.hashed_tail()) & !(7 << 61);
+        let verified = verify_hba(join(PREFIXES[1], iid), &pds);
+        assert_eq!(verified, Err(CgaError::CollisionCount(3)));
+    }
+
+    #[test]
     fn a_cga_under_the_same_key_is_not_in_a_set_that_does_not_exist() {
         let (address, pds) = generate_cga(key(), PREFIXES[0], 0, &mut rng(23)).unwrap();
         assert_eq!(verify_cga(address, &pds), Ok(()));
