@@ -1,3 +1,5 @@
 //! The program `shimq`.
 
+mod host;
+
 fn main() {}

@@ -1,0 +1,192 @@
+//! The task that keeps addresses, rules and labels what they should be.
+//!
+//! Decides when to look, and tells the daemon which locators there are. Each round compares what
+//! should be with what is and changes the difference, so a restart, a lost notification and another
+//! program's doing are all the same to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shim6_cga::{Kind, Pds, SigningKey};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::form::Former;
+use super::netlink::Kernel;
+use super::watch::{InterfaceAddress, News, Watch};
+use super::{HostError, InterfaceChoice, LocalLocator, LocatorsChanged, prefer, routing};
+
+/// How long to wait after the kernel refused something.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Where the parameters of addresses come from.
+pub(super) enum Source {
+    /// shimq forms the addresses.
+    Form(Box<Former>),
+    /// The administrator configured them, and left their parameters.
+    AsConfigured(BTreeMap<Ipv6Addr, Arc<Pds>>),
+}
+
+impl Source {
+    fn parameters(&self, interface: &str, address: Ipv6Addr) -> Option<&Arc<Pds>> {
+        match self {
+            Self::Form(former) => former.parameters(interface, address),
+            Self::AsConfigured(parameters) => parameters.get(&address),
+        }
+    }
+
+    /// Waits for an address to be found; for ever if none are formed.
+    async fn found(&mut self) -> Result<(), HostError> {
+        match self {
+            Self::Form(former) => former.found().await,
+            Self::AsConfigured(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Keeps the host's locators.
+pub(super) struct Keeper {
+    pub(super) kernel: Kernel,
+    pub(super) watch: Watch,
+    pub(super) choice: InterfaceChoice,
+    pub(super) source: Source,
+    pub(super) key: Option<Arc<SigningKey>>,
+    pub(super) changes: mpsc::Sender<LocatorsChanged>,
+}
+
+/// What the last round left behind.
+#[derive(Default)]
+struct Done {
+    /// Locators as the daemon knows them, or will once it takes `unsent`.
+    told: Option<Vec<LocalLocator>>,
+    unsent: bool,
+    /// Locators that rules were made for.
+    routed: Option<BTreeMap<Ipv6Addr, u32>>,
+    /// Addresses that new connections choose.
+    preferred: Option<BTreeSet<Ipv6Addr>>,
+    /// What the last round failed with, so that it is said once.
+    trouble: Option<String>,
+}
+
+impl Keeper {
+    /// Works until `stop` says so or is dropped, or until the kernel cannot be followed any more.
+    pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) -> Result<(), HostError> {
+        let mut done = Done::default();
+        let mut news = News::default();
+        loop {
+            let retry = match self.round(&mut done, news).await {
+                Ok(()) => {
+                    done.trouble = None;
+                    None
+                }
+                Err(error) => {
+                    // Whatever was half done is looked at again.
+                    (done.routed, done.preferred) = (None, None);
+                    let trouble = error.to_string();
+                    if done.trouble.as_ref() != Some(&trouble) {
+                        tracing::warn!("{trouble}");
+                    }
+                    done.trouble = Some(trouble);
+                    Some(Instant::now() + RETRY)
+                }
+            };
+            news = News::default();
+            tokio::select! {
+                _ = &mut stop => return Ok(()),
+                heard = self.watch.news() => news = heard?,
+                found = self.source.found() => found?,
+                permit = self.changes.reserve(), if done.unsent => {
+                    done.unsent = false;
+                    if let (Ok(permit), Some(locators)) = (permit, &done.told) {
+                        permit.send(LocatorsChanged { locators: locators.clone() });
+                    }
+                }
+                () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
+            }
+        }
+    }
+
+    /// Changes what is not as it should be.
+    async fn round(&mut self, done: &mut Done, news: News) -> Result<(), HostError> {
+        let snapshot = self.watch.snapshot();
+        if let Source::Form(former) = &mut self.source {
+            for duplicate in news.duplicates {
+                former.handle_duplicate(snapshot, duplicate).await?;
+            }
+            former.maintain(snapshot, &self.choice).await?;
+        }
+        let locators = self.locators();
+        if done.told.as_ref() != Some(&locators) {
+            done.told = Some(locators.clone());
+            done.unsent = true;
+        }
+        let routed = locators
+            .iter()
+            .map(|locator| (locator.address, locator.interface))
+            .collect();
+        if news.routes || done.routed.as_ref() != Some(&routed) {
+            routing::route(&self.kernel, &routed).await?;
+            done.routed = Some(routed);
+        }
+        let preferred = self.preferred(&locators);
+        if done.preferred.as_ref() != Some(&preferred) {
+            prefer::prefer(&self.kernel, &preferred).await?;
+            done.preferred = Some(preferred);
+        }
+        Ok(())
+    }
+
+    /// The addresses on chosen interfaces that have parameters.
+    fn locators(&self) -> Vec<LocalLocator> {
+        let snapshot = self.watch.snapshot();
+        let mut locators = Vec::new();
+        for address in snapshot.addresses.values() {
+            let Some(interface) = snapshot.interfaces.get(&address.interface) else {
+                continue;
+            };
+            let parameters = self.source.parameters(&interface.name, address.address);
+            if let Some(pds) = parameters.filter(|_| self.choice.allows(&interface.name)) {
+                locators.push(LocalLocator {
+                    address: address.address,
+                    interface: address.interface,
+                    interface_name: interface.name.clone(),
+                    pds: Arc::clone(pds),
+                    key: self.key.clone().filter(|key| signs_for(key, pds)),
+                    usable: interface.up && is_settled(address),
+                    prefix: address.prefix(),
+                });
+            }
+        }
+        locators
+    }
+
+    /// Locators that new connections should choose, links that are down included: no connection
+    /// chooses those, and their labels need not come and go.
+    fn preferred(&self, locators: &[LocalLocator]) -> BTreeSet<Ipv6Addr> {
+        let addresses = &self.watch.snapshot().addresses;
+        locators
+            .iter()
+            .filter(|locator| {
+                addresses
+                    .get(&(locator.interface, locator.address))
+                    .is_some_and(is_settled)
+            })
+            .map(|locator| locator.address)
+            .collect()
+    }
+}
+
+/// Fit for new connections as far as the address itself goes.
+fn is_settled(address: &InterfaceAddress) -> bool {
+    !address.tentative() && !address.deprecated()
+}
+
+/// Whether signatures of `key` prove locators under `pds`. A set on a nonce has no key.
+fn signs_for(key: &SigningKey, pds: &Pds) -> bool {
+    match pds.kind() {
+        Kind::Cga | Kind::CgaCompatibleHba => key.public_key() == pds.public_key(),
+        Kind::Hba => false,
+    }
+}

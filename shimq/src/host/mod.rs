@@ -1,0 +1,409 @@
+//! The host's addresses and routes: the locators of shimq.
+//!
+//! Decides which of the host's addresses are locators, and configures what they need, over
+//! rtnetlink:
+//!
+//! * [`form`]: one CGA for each global or unique local /64 prefix of the chosen interfaces;
+//! * [`prefer`]: new outgoing connections choose it;
+//! * [`routing`]: packets from it leave by its own interface's routers;
+//! * [`anchor`]: a peer's ULID keeps a route, so that applications can go on sending to it;
+//! * [`store`]: key and parameters, the same again after a restart;
+//! * [`watch`]: what the kernel has, and news about it;
+//! * [`keeper`]: the task in which all this happens, again and again.
+//!
+//! Addresses, rules and tables of ours stay when the daemon stops, because connections live on
+//! them; [`Host::stop`] removes what only serves new connections, [`release`] removes everything.
+//! All of it is marked with [`PROTOCOL`]. What locators are used for is up to `shim6_core`.
+
+mod anchor;
+mod error;
+mod form;
+mod keeper;
+mod netlink;
+mod prefer;
+mod routing;
+mod status;
+mod store;
+mod watch;
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{CryptoRngCore, SeedableRng};
+use rustix::thread::{CapabilitySet, capabilities};
+use shim6_cga::{Pds, SigningKey, SubnetPrefix};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use anchor::Anchors;
+use form::Former;
+use keeper::{Keeper, Source};
+use netlink::Kernel;
+use store::Store;
+use watch::{Snapshot, Watch};
+
+pub(crate) use error::HostError;
+pub(crate) use status::{LocatorKind, LocatorState, LocatorStatus, status};
+
+/// The number that `ip` shows as `proto` for what is ours: that of Shim6 among IP protocols.
+const PROTOCOL: u8 = 140;
+
+/// Where key and parameters are kept unless configured otherwise.
+pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/shimq";
+
+/// Which interfaces shimq uses. Never the loopback interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct InterfaceChoice {
+    /// Names; one that ends in `*` stands for all that begin so. If empty, all interfaces.
+    pub(crate) allow: Vec<String>,
+    /// Names in the same form. They win over `allow`.
+    pub(crate) deny: Vec<String>,
+}
+
+impl InterfaceChoice {
+    /// Whether the interface with this name is used.
+    fn allows(&self, name: &str) -> bool {
+        let listed = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, name));
+        (self.allow.is_empty() || listed(&self.allow)) && !listed(&self.deny)
+    }
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    pattern
+        .strip_suffix('*')
+        .map_or(pattern == name, |beginning| name.starts_with(beginning))
+}
+
+/// Where locators come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum AddressMode {
+    /// shimq forms a CGA for each prefix.
+    #[default]
+    Form,
+    /// CGA or HBA addresses that are configured already, and whose parameters lie in the state
+    /// directory as `ADDRESS.cga`. They are read once, at the start.
+    AsConfigured,
+}
+
+/// What to do about the host's addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostConfig {
+    /// Which interfaces to use.
+    pub(crate) interfaces: InterfaceChoice,
+    /// Where locators come from.
+    pub(crate) addresses: AddressMode,
+    /// Security parameter of the addresses that are formed, 0 to 2: each step makes forming and
+    /// forging an address 65 536 times as much work (RFC 3972 §2).
+    pub(crate) sec: u8,
+    /// Length of the RSA key that is made at the first start, in bits, at least 1024.
+    pub(crate) key_bits: usize,
+    /// Where key and parameters are kept.
+    pub(crate) state_dir: PathBuf,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            interfaces: InterfaceChoice::default(),
+            addresses: AddressMode::default(),
+            sec: 1,
+            key_bits: 2048,
+            state_dir: DEFAULT_STATE_DIR.into(),
+        }
+    }
+}
+
+/// An address of this host that it can prove to own.
+#[derive(Clone, Debug)]
+pub(crate) struct LocalLocator {
+    /// The address.
+    pub(crate) address: Ipv6Addr,
+    /// Index of the interface that it is on.
+    pub(crate) interface: u32,
+    /// Name of that interface.
+    pub(crate) interface_name: String,
+    /// The parameters that it hashes (RFC 3972 §3).
+    pub(crate) pds: Arc<Pds>,
+    /// The key that signs for it; `None` for an HBA set without one, or if it is not this host's.
+    pub(crate) key: Option<Arc<SigningKey>>,
+    /// The link is up, the address unique and not deprecated.
+    pub(crate) usable: bool,
+    /// Its leftmost 64 bits.
+    pub(crate) prefix: SubnetPrefix,
+}
+
+impl PartialEq for LocalLocator {
+    /// Address and parameters determine the key and the prefix.
+    fn eq(&self, other: &Self) -> bool {
+        (
+            self.address,
+            self.interface,
+            &self.interface_name,
+            &self.pds,
+            self.usable,
+        ) == (
+            other.address,
+            other.interface,
+            &other.interface_name,
+            &other.pds,
+            other.usable,
+        )
+    }
+}
+
+/// The locators after a change: all of them, by interface index and address.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LocatorsChanged {
+    /// Usable or not.
+    pub(crate) locators: Vec<LocalLocator>,
+}
+
+/// Takes care of the host's addresses until it is stopped.
+pub(crate) struct Host {
+    kernel: Kernel,
+    anchors: Anchors,
+    stop: oneshot::Sender<()>,
+    keeper: JoinHandle<Result<(), HostError>>,
+}
+
+impl Host {
+    /// Starts on the current tokio runtime. `rng` makes the key and the modifiers.
+    ///
+    /// The receiver gets the locators now and after each change; of several changes between two
+    /// looks, the last. It ends when the kernel cannot be followed any more; [`Host::stop`] then
+    /// says why. A host without any prefix yet is no error: prefixes may come.
+    ///
+    /// # Errors
+    ///
+    /// As [`HostError`] says, before anything was changed.
+    pub(crate) async fn start(
+        config: HostConfig,
+        rng: &mut impl CryptoRngCore,
+    ) -> Result<(Self, mpsc::Receiver<LocatorsChanged>), HostError> {
+        check_ipv6(Path::new("/proc/sys/net/ipv6"))?;
+        check_capability()?;
+        let mut rng = child(rng);
+        let kernel = Kernel::connect()?;
+        let watch = Watch::start(kernel.clone()).await?;
+        check_interfaces(&config.interfaces, watch.snapshot())?;
+        let store = Store::new(&config.state_dir);
+        store.prepare()?;
+        let (source, key) = match config.addresses {
+            AddressMode::Form => {
+                let key = load_or_make_key(&store, config.key_bits, child(&mut rng)).await?;
+                let former = Former::new(kernel.clone(), store, Arc::clone(&key), config.sec, rng)?;
+                (Source::Form(Box::new(former)), Some(key))
+            }
+            AddressMode::AsConfigured => {
+                let parameters = store.configured()?;
+                let shared = parameters
+                    .into_iter()
+                    .map(|(address, pds)| (address, Arc::new(pds)));
+                (
+                    Source::AsConfigured(shared.collect()),
+                    store.key()?.map(Arc::new),
+                )
+            }
+        };
+        if form::prefixes(watch.snapshot(), &config.interfaces, |_, _| false).is_empty() {
+            tracing::warn!("{}", HostError::NoGlobalPrefix);
+        }
+        let anchors = Anchors::start(kernel.clone()).await?;
+        let (changes, receiver) = mpsc::channel(1);
+        let keeper = Keeper {
+            kernel: kernel.clone(),
+            watch,
+            choice: config.interfaces,
+            source,
+            key,
+            changes,
+        };
+        let (stop, stopped) = oneshot::channel();
+        let keeper = tokio::spawn(keeper.run(stopped));
+        Ok((
+            Self {
+                kernel,
+                anchors,
+                stop,
+                keeper,
+            },
+            receiver,
+        ))
+    }
+
+    /// Keeps a route to the peer's ULID while a context maps its packets; `mtu`, in octets, limits
+    /// packets from `local` to `peer`, also below the IPv6 minimum of 1280. Set it anew to change it.
+    pub(crate) async fn set_anchor(
+        &mut self,
+        local: Ipv6Addr,
+        peer: Ipv6Addr,
+        mtu: Option<u32>,
+    ) -> Result<(), HostError> {
+        self.anchors.set(local, peer, mtu).await
+    }
+
+    /// Removes what [`Host::set_anchor`] added, if anything.
+    pub(crate) async fn remove_anchor(
+        &mut self,
+        local: Ipv6Addr,
+        peer: Ipv6Addr,
+    ) -> Result<(), HostError> {
+        self.anchors.remove(local, peer).await
+    }
+
+    /// Stops in order: new connections choose as they did before. Addresses, rules and tables stay.
+    ///
+    /// # Errors
+    ///
+    /// What the task ended with, or what kept the labels from being removed.
+    pub(crate) async fn stop(self) -> Result<(), HostError> {
+        // If it is gone already, joining it says why.
+        let _ = self.stop.send(());
+        let ended = self.keeper.await.unwrap_or_else(|error| {
+            Err(HostError::netlink(
+                "following addresses",
+                std::io::Error::other(error),
+            ))
+        });
+        prefer::release(&self.kernel).await?;
+        anchor::release(&self.kernel).await?;
+        ended
+    }
+}
+
+/// Something of ours that was removed.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub(crate) enum Removed {
+    /// An address that shimq had formed.
+    Address {
+        /// The address.
+        address: Ipv6Addr,
+        /// Name of its interface.
+        interface: String,
+    },
+    /// A routing rule.
+    Rule {
+        /// Packets from this address...
+        from: Ipv6Addr,
+        /// ...looked into this table.
+        table: u32,
+    },
+    /// A route.
+    Route {
+        /// The table that it was in.
+        table: u32,
+    },
+    /// An address label.
+    Label {
+        /// Of addresses in this prefix.
+        prefix: Ipv6Addr,
+        /// Length of the prefix, in bits.
+        prefix_len: u8,
+    },
+}
+
+impl fmt::Display for Removed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { address, interface } => write!(f, "address {address} dev {interface}"),
+            Self::Rule { from, table } => write!(f, "rule from {from} lookup {table}"),
+            Self::Route { table } => write!(f, "route in table {table}"),
+            Self::Label { prefix, prefix_len } => {
+                write!(f, "addrlabel prefix {prefix}/{prefix_len}")
+            }
+        }
+    }
+}
+
+/// Removes everything of ours from the host, in an order that no new connection notices; lists it.
+///
+/// Key and parameters stay in the state directory: the next start forms the same addresses. Stop
+/// the daemon first, or it adds them again at once.
+///
+/// # Errors
+///
+/// As [`HostError`] says; what was removed until then stays removed, and a second try goes on.
+pub(crate) async fn release(config: &HostConfig) -> Result<Vec<Removed>, HostError> {
+    check_ipv6(Path::new("/proc/sys/net/ipv6"))?;
+    check_capability()?;
+    let kernel = Kernel::connect()?;
+    let mut removed = prefer::release(&kernel).await?;
+    removed.extend(anchor::release(&kernel).await?);
+    removed.extend(routing::release(&kernel).await?);
+    let snapshot = Snapshot::dump(&kernel).await?;
+    let store = Store::new(&config.state_dir);
+    for address in snapshot.addresses.values() {
+        let Some(interface) = snapshot.interfaces.get(&address.interface) else {
+            continue;
+        };
+        // Kernels before 5.18 do not remember who added an address; the state directory does.
+        let ours = address.protocol == PROTOCOL
+            || store
+                .formed(&interface.name)?
+                .iter()
+                .any(|(formed, _)| *formed == address.address);
+        if ours {
+            let message = form::message(address.interface, address.address);
+            let request = netlink_packet_route::RouteNetlinkMessage::DelAddress(message);
+            kernel.remove("removing an address", request).await?;
+            removed.push(Removed::Address {
+                address: address.address,
+                interface: interface.name.clone(),
+            });
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether the kernel speaks IPv6. `settings` is /proc/sys/net/ipv6.
+fn check_ipv6(settings: &Path) -> Result<(), HostError> {
+    match std::fs::read_to_string(settings.join("conf/all/disable_ipv6")) {
+        Ok(disabled) if disabled.trim() == "1" => Err(HostError::Ipv6Disabled),
+        Ok(_) => Ok(()),
+        Err(_) => Err(HostError::NoIpv6),
+    }
+}
+
+fn check_capability() -> Result<(), HostError> {
+    match capabilities(None) {
+        Ok(sets) if sets.effective.contains(CapabilitySet::NET_ADMIN) => Ok(()),
+        _ => Err(HostError::MissingCapability),
+    }
+}
+
+/// Whether the interfaces that are allowed by their full name are there.
+fn check_interfaces(choice: &InterfaceChoice, snapshot: &Snapshot) -> Result<(), HostError> {
+    let missing = choice
+        .allow
+        .iter()
+        .find(|name| !name.ends_with('*') && snapshot.interface_named(name).is_none());
+    missing.map_or(Ok(()), |name| Err(HostError::NoSuchInterface(name.clone())))
+}
+
+/// The key of this host, made now if there is none.
+async fn load_or_make_key(
+    store: &Store,
+    bits: usize,
+    mut rng: ChaCha20Rng,
+) -> Result<Arc<SigningKey>, HostError> {
+    if let Some(key) = store.key()? {
+        return Ok(Arc::new(key));
+    }
+    let made = tokio::task::spawn_blocking(move || SigningKey::generate(bits, &mut rng)).await;
+    let key =
+        made.map_err(|error| HostError::netlink("making a key", std::io::Error::other(error)))??;
+    store.save_key(&key)?;
+    tracing::info!(bits, "key made");
+    Ok(Arc::new(key))
+}
+
+/// A generator that can move to another thread.
+fn child(rng: &mut impl CryptoRngCore) -> ChaCha20Rng {
+    let mut seed = <ChaCha20Rng as SeedableRng>::Seed::default();
+    rng.fill_bytes(&mut seed);
+    ChaCha20Rng::from_seed(seed)
+}

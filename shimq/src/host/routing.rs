@@ -1,0 +1,497 @@
+//! Each locator leaves by its own provider.
+//!
+//! Decides which rules and routes bring that about. For a locator on an interface there are two
+//! rules, both with [`PROTOCOL`], and both before the kernel's for the main table:
+//!
+//! ```text
+//! 14000: from LOCATOR lookup main suppress_prefixlength 0   routes that say more than "default"
+//! 14001: from LOCATOR lookup 14002                          default routes of its interface
+//! ```
+//!
+//! so destinations that the host has a route of their own for (on the link, in a VPN) are reached as
+//! ever, and everything else goes to the routers of the locator's interface, whatever the main
+//! table prefers. The table of an interface holds its default routes as they are in the main table,
+//! and follows them there. Rules and routes stay when the daemon stops, because connections live on
+//! the locators; a restart finds and adopts them. Nobody else's rules and routes are touched: if
+//! they use these numbers, others are taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
+use std::ops::RangeInclusive;
+
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteType,
+};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::netlink::Kernel;
+use super::watch::MAIN_TABLE;
+use super::{HostError, PROTOCOL, Removed};
+
+/// Priorities that our rules may have; the first two that nobody else uses are taken.
+const PRIORITIES: RangeInclusive<u32> = 14_000..=14_099;
+
+/// Tables that may be ours. An interface gets the one at its index, or the next that is free.
+const TABLES: RangeInclusive<u32> = 14_000..=14_999;
+
+/// A default route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct DefaultRoute {
+    interface: u32,
+    /// `None` on a link without routers, such as a tunnel.
+    gateway: Option<Ipv6Addr>,
+    /// The gateway is on the link although no prefix says so.
+    onlink: bool,
+    /// Lower comes first.
+    priority: u32,
+    /// MTU and the like.
+    metrics: Vec<RouteMetric>,
+    /// What the router advertised about itself (RFC 4191 §2.1).
+    preference: Option<RouteAttribute>,
+}
+
+/// One of our rules: packets from a locator look into a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rule {
+    priority: u32,
+    from: Ipv6Addr,
+    table: u32,
+}
+
+/// All IPv6 rules, those of others reduced to what must not be used twice.
+#[derive(Debug, Default)]
+struct Rules {
+    ours: BTreeSet<Rule>,
+    other_priorities: BTreeSet<u32>,
+    other_tables: BTreeSet<u32>,
+}
+
+/// Which table each interface has, by interface index.
+pub(super) type Tables = BTreeMap<u32, u32>;
+
+/// Makes rules and routes what `locators` (with their interface) need; returns the tables in use.
+pub(super) async fn route(
+    kernel: &Kernel,
+    locators: &BTreeMap<Ipv6Addr, u32>,
+) -> Result<Tables, HostError> {
+    let rules = dump_rules(kernel).await?;
+    let defaults = default_routes(&dump_table(kernel, MAIN_TABLE).await?, |_| true);
+    let mut tables = adopt(&rules.ours, locators);
+    for &interface in locators.values() {
+        if !tables.contains_key(&interface) {
+            let table = free_table(kernel, interface, &rules, &tables).await?;
+            tables.insert(interface, table);
+        }
+    }
+    // Routes before rules, so that no packet finds an empty table.
+    for (&interface, &table) in &tables {
+        let wanted = defaults
+            .iter()
+            .filter(|route| route.interface == interface)
+            .cloned();
+        fill(kernel, table, wanted.collect()).await?;
+    }
+    let wanted = wanted_rules(&rules, locators, &tables);
+    for &rule in wanted.difference(&rules.ours) {
+        let request = RouteNetlinkMessage::NewRule(rule_message(rule));
+        kernel.add("adding a routing rule", request).await?;
+    }
+    let mut emptied = BTreeSet::new();
+    for &rule in rules.ours.difference(&wanted) {
+        remove_rule(kernel, rule).await?;
+        emptied.insert(rule.table);
+    }
+    for table in emptied {
+        if table != MAIN_TABLE && !tables.values().any(|&used| used == table) {
+            fill(kernel, table, Vec::new()).await?;
+        }
+    }
+    Ok(tables)
+}
+
+/// Removes all rules and routes of ours, and lists them.
+pub(super) async fn release(kernel: &Kernel) -> Result<Vec<Removed>, HostError> {
+    let mut removed = Vec::new();
+    for rule in dump_rules(kernel).await?.ours {
+        remove_rule(kernel, rule).await?;
+        removed.push(Removed::Rule {
+            from: rule.from,
+            table: rule.table,
+        });
+    }
+    // All tables: a daemon that was killed may have left one without a rule.
+    for route in dump_table(kernel, 0).await? {
+        let table = table_of(&route);
+        if TABLES.contains(&table) && route.header.protocol == RouteProtocol::Other(PROTOCOL) {
+            let request = RouteNetlinkMessage::DelRoute(route);
+            kernel.remove("removing a route", request).await?;
+            removed.push(Removed::Route { table });
+        }
+    }
+    Ok(removed)
+}
+
+/// The table that packets from each locator look into for default routes.
+pub(super) async fn tables_by_locator(
+    kernel: &Kernel,
+) -> Result<BTreeMap<Ipv6Addr, u32>, HostError> {
+    let ours = dump_rules(kernel).await?.ours;
+    let own_table = |rule: &&Rule| rule.table != MAIN_TABLE;
+    Ok(ours
+        .iter()
+        .filter(own_table)
+        .map(|rule| (rule.from, rule.table))
+        .collect())
+}
+
+/// Tables that an earlier run of the daemon gave to these interfaces.
+fn adopt(ours: &BTreeSet<Rule>, locators: &BTreeMap<Ipv6Addr, u32>) -> Tables {
+    let mut tables = Tables::new();
+    for rule in ours.iter().filter(|rule| TABLES.contains(&rule.table)) {
+        let taken = tables.values().any(|&table| table == rule.table);
+        if let Some(&interface) = locators.get(&rule.from).filter(|_| !taken) {
+            tables.entry(interface).or_insert(rule.table);
+        }
+    }
+    tables
+}
+
+/// The first table, counted from the interface's index, that nobody else uses.
+async fn free_table(
+    kernel: &Kernel,
+    interface: u32,
+    rules: &Rules,
+    taken: &Tables,
+) -> Result<u32, HostError> {
+    let count = TABLES.end() - TABLES.start() + 1;
+    let candidates = (0..count).map(|step| TABLES.start() + (interface % count + step) % count);
+    for table in candidates {
+        let free = !rules.other_tables.contains(&table)
+            && !taken.values().any(|&other| other == table)
+            && dump_table(kernel, table).await?.iter().all(is_ours);
+        if free {
+            return Ok(table);
+        }
+    }
+    Err(HostError::netlink(
+        "looking for a free routing table",
+        rustix::io::Errno::NOSPC.into(),
+    ))
+}
+
+/// The rules that `locators` need, at priorities that nobody else uses.
+fn wanted_rules(
+    rules: &Rules,
+    locators: &BTreeMap<Ipv6Addr, u32>,
+    tables: &Tables,
+) -> BTreeSet<Rule> {
+    // If others fill the whole range, sharing priorities with them does no harm either.
+    let specific = PRIORITIES
+        .step_by(2)
+        .find(|first| {
+            !rules.other_priorities.contains(first)
+                && !rules.other_priorities.contains(&(first + 1))
+        })
+        .unwrap_or(*PRIORITIES.start());
+    let mut wanted = BTreeSet::new();
+    for (&from, interface) in locators {
+        if let Some(&table) = tables.get(interface) {
+            wanted.insert(Rule {
+                priority: specific,
+                from,
+                table: MAIN_TABLE,
+            });
+            wanted.insert(Rule {
+                priority: specific + 1,
+                from,
+                table,
+            });
+        }
+    }
+    wanted
+}
+
+/// Makes the routes of ours in a table equal to `wanted`.
+async fn fill(kernel: &Kernel, table: u32, wanted: Vec<DefaultRoute>) -> Result<(), HostError> {
+    let present = default_routes(&dump_table(kernel, table).await?, is_ours);
+    for route in present.iter().filter(|route| !wanted.contains(route)) {
+        let request = RouteNetlinkMessage::DelRoute(route_message(route, table));
+        kernel.remove("removing a route", request).await?;
+    }
+    for route in wanted.iter().filter(|route| !present.contains(route)) {
+        let request = RouteNetlinkMessage::NewRoute(route_message(route, table));
+        kernel.append("adding a route", request).await?;
+    }
+    Ok(())
+}
+
+async fn dump_rules(kernel: &Kernel) -> Result<Rules, HostError> {
+    let mut request = RuleMessage::default();
+    request.header.family = AddressFamily::Inet6;
+    let request = RouteNetlinkMessage::GetRule(request);
+    let mut rules = Rules::default();
+    for answer in kernel.dump("listing routing rules", request).await? {
+        if let RouteNetlinkMessage::NewRule(message) = answer {
+            rules.sort_in(&message);
+        }
+    }
+    Ok(rules)
+}
+
+impl Rules {
+    fn sort_in(&mut self, message: &RuleMessage) {
+        let mut from = None;
+        let mut priority = 0;
+        let mut table = message.header.table.into();
+        let mut ours = false;
+        for attribute in &message.attributes {
+            if let RuleAttribute::Source(IpAddr::V6(address)) = attribute {
+                from = Some(*address);
+            } else if let RuleAttribute::Priority(number) = attribute {
+                priority = *number;
+            } else if let RuleAttribute::Table(number) = attribute {
+                table = *number;
+            } else if let RuleAttribute::Protocol(protocol) = attribute {
+                ours = *protocol == RouteProtocol::Other(PROTOCOL);
+            }
+        }
+        match from {
+            Some(from)
+                if ours && message.header.src_len == 128 && PRIORITIES.contains(&priority) =>
+            {
+                self.ours.insert(Rule {
+                    priority,
+                    from,
+                    table,
+                });
+            }
+            _ => {
+                self.other_priorities.insert(priority);
+                self.other_tables.insert(table);
+            }
+        }
+    }
+}
+
+fn rule_message(rule: Rule) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    message.header.src_len = 128;
+    message.header.action = RuleAction::ToTable;
+    message.attributes = vec![
+        RuleAttribute::Source(rule.from.into()),
+        RuleAttribute::Priority(rule.priority),
+        RuleAttribute::Table(rule.table),
+        RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL)),
+    ];
+    if rule.table == MAIN_TABLE {
+        message.attributes.push(RuleAttribute::SuppressPrefixLen(0));
+    }
+    message
+}
+
+async fn remove_rule(kernel: &Kernel, rule: Rule) -> Result<(), HostError> {
+    let request = RouteNetlinkMessage::DelRule(rule_message(rule));
+    kernel
+        .remove("removing a routing rule", request)
+        .await
+        .map(|_| ())
+}
+
+/// All IPv6 routes of a table, or of all tables for 0.
+pub(super) async fn dump_table(
+    kernel: &Kernel,
+    table: u32,
+) -> Result<Vec<RouteMessage>, HostError> {
+    let mut request = RouteMessage::default();
+    request.header.address_family = AddressFamily::Inet6;
+    if table != 0 {
+        request.attributes.push(RouteAttribute::Table(table));
+    }
+    let request = RouteNetlinkMessage::GetRoute(request);
+    let answers = kernel.dump("listing routes", request).await?;
+    Ok(answers
+        .into_iter()
+        .filter_map(|answer| {
+            if let RouteNetlinkMessage::NewRoute(route) = answer {
+                Some(route)
+            } else {
+                None
+            }
+        })
+        .collect())
+}
+
+/// The table of a route.
+pub(super) fn table_of(route: &RouteMessage) -> u32 {
+    route
+        .attributes
+        .iter()
+        .find_map(|attribute| {
+            if let RouteAttribute::Table(table) = attribute {
+                Some(*table)
+            } else {
+                None
+            }
+        })
+        .unwrap_or_else(|| route.header.table.into())
+}
+
+/// Whether a route was added by us.
+pub(super) fn is_ours(route: &RouteMessage) -> bool {
+    route.header.protocol == RouteProtocol::Other(PROTOCOL)
+}
+
+/// The default routes among those that `chosen` accepts, one for each next hop.
+fn default_routes(
+    routes: &[RouteMessage],
+    chosen: impl Fn(&RouteMessage) -> bool,
+) -> Vec<DefaultRoute> {
+    routes
+        .iter()
+        .filter(|route| {
+            route.header.destination_prefix_length == 0
+                && route.header.source_prefix_length == 0
+                && route.header.kind == RouteType::Unicast
+                && chosen(route)
+        })
+        .flat_map(next_hops)
+        .collect()
+}
+
+/// A default route for each next hop of a route.
+fn next_hops(route: &RouteMessage) -> Vec<DefaultRoute> {
+    let mut single = DefaultRoute {
+        interface: 0,
+        gateway: None,
+        onlink: route.header.flags.contains(RouteFlags::Onlink),
+        priority: 0,
+        metrics: Vec::new(),
+        preference: None,
+    };
+    let mut hops = Vec::new();
+    for attribute in &route.attributes {
+        if let RouteAttribute::Oif(index) = attribute {
+            single.interface = *index;
+        } else if let RouteAttribute::Gateway(RouteAddress::Inet6(gateway)) = attribute {
+            single.gateway = Some(*gateway);
+        } else if let RouteAttribute::Priority(priority) = attribute {
+            single.priority = *priority;
+        } else if let RouteAttribute::Metrics(metrics) = attribute {
+            single.metrics.clone_from(metrics);
+        } else if let RouteAttribute::Preference(_) = attribute {
+            single.preference = Some(attribute.clone());
+        } else if let RouteAttribute::MultiPath(several) = attribute {
+            hops.clone_from(several);
+        }
+    }
+    if hops.is_empty() {
+        return vec![single];
+    }
+    hops.iter()
+        .map(|hop| DefaultRoute {
+            interface: hop.interface_index,
+            gateway: hop.attributes.iter().find_map(|attribute| {
+                if let RouteAttribute::Gateway(RouteAddress::Inet6(gateway)) = attribute {
+                    Some(*gateway)
+                } else {
+                    None
+                }
+            }),
+            onlink: RouteFlags::from_bits_retain(hop.flags.bits().into())
+                .contains(RouteFlags::Onlink),
+            ..single.clone()
+        })
+        .collect()
+}
+
+fn route_message(route: &DefaultRoute, table: u32) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet6;
+    message.header.protocol = RouteProtocol::Other(PROTOCOL);
+    message.header.kind = RouteType::Unicast;
+    if route.onlink {
+        message.header.flags = RouteFlags::Onlink;
+    }
+    message.attributes = vec![
+        RouteAttribute::Table(table),
+        RouteAttribute::Oif(route.interface),
+        RouteAttribute::Priority(route.priority),
+    ];
+    if let Some(gateway) = route.gateway {
+        message
+            .attributes
+            .push(RouteAttribute::Gateway(RouteAddress::Inet6(gateway)));
+    }
+    if !route.metrics.is_empty() {
+        message
+            .attributes
+            .push(RouteAttribute::Metrics(route.metrics.clone()));
+    }
+    message.attributes.extend(route.preference.clone());
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Ipv6Addr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn priorities_that_others_use_are_left_to_them() {
+        let locators = BTreeMap::from([(address("2001:db8::c"), 2)]);
+        let priorities = |rules: &Rules| -> Vec<u32> {
+            let wanted = wanted_rules(rules, &locators, &Tables::from([(2, 14_002)]));
+            wanted.iter().map(|rule| rule.priority).collect()
+        };
+        let mut rules = Rules::default();
+        assert_eq!(priorities(&rules), [14_000, 14_001]);
+        rules.other_priorities.insert(14_001);
+        assert_eq!(priorities(&rules), [14_002, 14_003]);
+    }
+
+    #[test]
+    fn a_restart_adopts_the_table_of_an_interface_but_never_one_for_two() {
+        let rule = |from: &str| Rule {
+            priority: 14_001,
+            from: address(from),
+            table: 14_007,
+        };
+        let ours = BTreeSet::from([rule("2001:db8::c"), rule("2001:db8:1::c")]);
+        let locators = BTreeMap::from([(address("2001:db8::c"), 2), (address("2001:db8:1::c"), 3)]);
+        assert_eq!(adopt(&ours, &locators), Tables::from([(2, 14_007)]));
+    }
+
+    #[test]
+    fn each_next_hop_of_a_default_route_belongs_to_its_own_interface() {
+        let hop = |interface_index, gateway: &str| {
+            let mut hop = netlink_packet_route::route::RouteNextHop::default();
+            hop.interface_index = interface_index;
+            hop.attributes = vec![RouteAttribute::Gateway(RouteAddress::Inet6(address(
+                gateway,
+            )))];
+            hop
+        };
+        let mut route = RouteMessage::default();
+        route.header.kind = RouteType::Unicast;
+        route.attributes = vec![
+            RouteAttribute::Priority(1024),
+            RouteAttribute::MultiPath(vec![hop(2, "fe80::2"), hop(3, "fe80::3")]),
+        ];
+        let found: Vec<_> = default_routes(&[route], |_| true)
+            .into_iter()
+            .map(|route| (route.interface, route.gateway, route.priority))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (2, Some(address("fe80::2")), 1024),
+                (3, Some(address("fe80::3")), 1024)
+            ]
+        );
+    }
+}
