@@ -20,6 +20,8 @@ mod ipv6;
 mod message;
 mod octets;
 mod option;
+#[cfg(test)]
+mod test_data;
 
 pub use classify::{Class, classify};
 pub use error::WireError;

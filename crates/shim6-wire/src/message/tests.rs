@@ -1,1 +1,696 @@
+//! Octets of every message, written out by hand from the figures of the RFCs, and the rules that
+//! hold for all messages.
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::ids::{
+    Fii, Generation, InitiatorNonce, ProbeNonce, RequestNonce, ResponderNonce, Validator,
+};
+use crate::option::{
+    KeepaliveTimeout, ListedLocator, LocatorList, LocatorOptions, LocatorPreferences, OptionType,
+    Preference, PreferenceFlags, Ulids, VerificationMethod, option_offset,
+};
+use crate::test_data::{self, address, hex, seal, with_options};
+
+const TAG: u64 = 0x1a2b_3c4d_5e6f;
+
+const VALIDATOR: &str = "
+    00020005 // Type 1, C = 0; Length 5
+    a1a2a3a4
+    a5000000 // Padding: 7 octets
+    00000000";
+const ULIDS: &str = "
+    000c0024 // Type 6, C = 0; Length 36
+    00000000 // Reserved2
+    20010db8 00000000 00000000 0000000a // Sender ULID
+    20010db8 00000000 00000000 0000000b // Receiver ULID";
+const FII: &str = "
+    000e0004 // Type 7, C = 0; Length 4
+    00000007 // Forked Instance Identifier";
+const KEEPALIVE_TIMEOUT: &str = "
+    00140004 // Type 10, C = 0; Length 4
+    0000001e // Reserved; Keepalive Timeout";
+const LIST: &str = "
+    0004002c // Type 2, C = 0; Length 44, inner padding included
+    0000002a // Locator List Generation
+    02010200 // Num Locators; HBA, CGA; Padding: 5 octets
+    00000000
+    20010db8 00010000 00000000 00000001
+    20010db8 00020000 00000000 00000001";
+const PREFERENCES: &str = "
+    0006000b // Type 3, C = 0; Length 11
+    0000002a // Locator List Generation
+    03010a05 // Element Len; BROKEN, Priority 10, Weight 5
+    02140900 // TRANSIENT, Priority 20, Weight 9; Padding: 1 octet";
+const PDS: &str = "
+    00080003 // Type 4, C = 0; Length 3
+    c1c2c300 // Padding: 1 octet";
+const SIGNATURE: &str = "
+    000a0006 // Type 5, C = 0; Length 6
+    d1d2d3d4
+    d5d60000 // Padding: 6 octets
+    00000000";
+
+const I1_HEADER: &str = "
+    3b010100 // Next Header 59, Hdr Ext Len 1, P = 0, Type 1, Reserved1, S = 0
+    0b111a2b // Checksum, R, Initiator Context Tag
+    3c4d5e6f
+    01020304 // Initiator Nonce";
+const I1_HEADER_WITH_OPTIONS: &str = "
+    3b070100 // Hdr Ext Len 7
+    af3a1a2b
+    3c4d5e6f
+    01020304";
+const R1_HEADER: &str = "
+    3b030200 // Next Header 59, Hdr Ext Len 3, P = 0, Type 2, Reserved1, S = 0
+    c8990000 // Checksum, Reserved2
+    01020304 // Initiator Nonce
+    05060708 // Responder Nonce";
+const I2_HEADER: &str = "
+    3b0b0300 // Next Header 59, Hdr Ext Len 11, P = 0, Type 3, Reserved1, S = 0
+    b6a31a2b // Checksum, R, Initiator Context Tag
+    3c4d5e6f
+    01020304 // Initiator Nonce
+    05060708 // Responder Nonce
+    00000000 // Reserved2";
+const R2_HEADER: &str = "
+    3b0d0400 // Next Header 59, Hdr Ext Len 13, P = 0, Type 4, Reserved1, S = 0
+    8f4a1a2b // Checksum, R, Responder Context Tag
+    3c4d5e6f
+    01020304 // Initiator Nonce";
+const R1BIS_HEADER: &str = "
+    3b030500 // Next Header 59, Hdr Ext Len 3, P = 0, Type 5, Reserved1, S = 0
+    14b81a2b // Checksum, R, Packet Context Tag
+    3c4d5e6f
+    05060708 // Responder Nonce";
+const I2BIS_HEADER: &str = "
+    3b0b0600 // Next Header 59, Hdr Ext Len 11, P = 0, Type 6, Reserved1, S = 0
+    ddd01a2b // Checksum, R, Initiator Context Tag
+    3c4d5e6f
+    01020304 // Initiator Nonce
+    05060708 // Responder Nonce
+    00000000 // Reserved2: 49 bits
+    00007a8b // Packet Context Tag: 47 bits
+    9cadbecf";
+const UPDATE_REQUEST_HEADER: &str = "
+    3b094000 // Next Header 59, Hdr Ext Len 9, P = 0, Type 64, Reserved1, S = 0
+    41cf1a2b // Checksum, R, Receiver Context Tag
+    3c4d5e6f
+    0a0b0c0d // Request Nonce";
+const UPDATE_ACK: &str = "
+    3b014100 // Next Header 59, Hdr Ext Len 1, P = 0, Type 65, Reserved1, S = 0
+    b8fe1a2b // Checksum, R, Receiver Context Tag
+    3c4d5e6f
+    0a0b0c0d // Request Nonce";
+const KEEPALIVE: &str = "
+    3b014200 // Next Header 59, Hdr Ext Len 1, P = 0, Type 66, Reserved1, S = 0
+    ce161a2b // Checksum, R, Receiver Context Tag
+    3c4d5e6f
+    00000000 // Reserved2";
+const PROBE: &str = "
+    3b104300 // Next Header 59, Hdr Ext Len 16, P = 0, Type 67, Reserved, S = 0
+    dafe1a2b // Checksum, R, Receiver Context Tag
+    3c4d5e6f
+    12800000 // Precvd 1, Psent 2, Sta 2, Reserved2
+    20010db8 00000000 00000000 0000000a // First probe sent: source
+    20010db8 00000000 00000000 0000000b // destination
+    11111111 00000001 // Probe Nonce, Probe Data
+    20010db8 00000000 00000000 0000001a // Second probe sent
+    20010db8 00000000 00000000 0000001b
+    22222222 00000002
+    20010db8 00000000 00000000 0000000b // First probe received
+    20010db8 00000000 00000000 0000000a
+    33333333 00000003";
+const ERROR: &str = "
+    3b014402 // Next Header 59, Hdr Ext Len 1, P = 0, Type 68, Error Code 1, S = 0
+    93c2002a // Checksum, Pointer
+    60000000 // Packet in error
+    00108cff";
+
+fn rows(parts: &[&str]) -> Vec<u8> {
+    hex(&parts.join("\n"))
+}
+
+fn tag() -> ContextTag {
+    ContextTag::from_bits(TAG)
+}
+
+fn ulids() -> Option<Ulids> {
+    Some(Ulids {
+        sender: address(0xa),
+        receiver: address(0xb),
+    })
+}
+
+fn validator() -> Validator {
+    Validator(vec![0xa1, 0xa2, 0xa3, 0xa4, 0xa5])
+}
+
+fn locators() -> LocatorOptions {
+    let locator = |address: &str, method| ListedLocator {
+        address: address.parse().unwrap(),
+        method,
+    };
+    LocatorOptions {
+        list: Some(LocatorList {
+            generation: Generation(42),
+            locators: vec![
+                locator("2001:db8:1::1", VerificationMethod::Hba),
+                locator("2001:db8:2::1", VerificationMethod::Cga),
+            ],
+        }),
+        preferences: Some(LocatorPreferences {
+            generation: Generation(42),
+            elements: vec![
+                Preference {
+                    flags: PreferenceFlags::BROKEN,
+                    priority: 10,
+                    weight: 5,
+                },
+                Preference {
+                    flags: PreferenceFlags::TRANSIENT,
+                    priority: 20,
+                    weight: 9,
+                },
+            ],
+        }),
+        ..LocatorOptions::default()
+    }
+}
+
+fn proven_locators() -> LocatorOptions {
+    LocatorOptions {
+        pds: Some(vec![0xc1, 0xc2, 0xc3]),
+        signature: Some(vec![0xd1, 0xd2, 0xd3, 0xd4, 0xd5, 0xd6]),
+        ..locators()
+    }
+}
+
+/// Every kind of message with all of its options: the octets, and what they say.
+fn all() -> Vec<(Vec<u8>, Message)> {
+    let initiator_nonce = InitiatorNonce(0x0102_0304);
+    let responder_nonce = ResponderNonce(0x0506_0708);
+    let request_nonce = RequestNonce(0x0a0b_0c0d);
+    let report = |source, destination, nonce, data| ProbeReport {
+        source: address(source),
+        destination: address(destination),
+        nonce: ProbeNonce(nonce),
+        data,
+    };
+    vec![
+        (
+            rows(&[I1_HEADER]),
+            Message::I1(I1 {
+                initiator_tag: tag(),
+                initiator_nonce,
+                ulids: None,
+                fii: None,
+            }),
+        ),
+        (
+            rows(&[I1_HEADER_WITH_OPTIONS, ULIDS, FII]),
+            Message::I1(I1 {
+                initiator_tag: tag(),
+                initiator_nonce,
+                ulids: ulids(),
+                fii: Some(Fii(7)),
+            }),
+        ),
+        (
+            rows(&[R1_HEADER, VALIDATOR]),
+            Message::R1(R1 {
+                initiator_nonce,
+                responder_nonce,
+                validator: validator(),
+            }),
+        ),
+        (
+            rows(&[I2_HEADER, VALIDATOR, ULIDS, FII, KEEPALIVE_TIMEOUT]),
+            Message::I2(I2 {
+                initiator_tag: tag(),
+                initiator_nonce,
+                responder_nonce,
+                validator: validator(),
+                ulids: ulids(),
+                fii: Some(Fii(7)),
+                locators: LocatorOptions::default(),
+                keepalive_timeout: Some(KeepaliveTimeout(30)),
+            }),
+        ),
+        (
+            rows(&[
+                R2_HEADER,
+                LIST,
+                PREFERENCES,
+                PDS,
+                SIGNATURE,
+                KEEPALIVE_TIMEOUT,
+            ]),
+            Message::R2(R2 {
+                responder_tag: tag(),
+                initiator_nonce,
+                locators: proven_locators(),
+                keepalive_timeout: Some(KeepaliveTimeout(30)),
+            }),
+        ),
+        (
+            rows(&[R1BIS_HEADER, VALIDATOR]),
+            Message::R1bis(R1bis {
+                packet_tag: tag(),
+                responder_nonce,
+                validator: validator(),
+            }),
+        ),
+        (
+            rows(&[I2BIS_HEADER, VALIDATOR, ULIDS, FII]),
+            Message::I2bis(I2bis {
+                initiator_tag: tag(),
+                initiator_nonce,
+                responder_nonce,
+                packet_tag: ContextTag::from_bits(0x7a8b_9cad_becf),
+                validator: validator(),
+                ulids: ulids(),
+                fii: Some(Fii(7)),
+                locators: LocatorOptions::default(),
+                keepalive_timeout: None,
+            }),
+        ),
+        (
+            rows(&[UPDATE_REQUEST_HEADER, LIST, PREFERENCES]),
+            Message::UpdateRequest(UpdateRequest {
+                receiver_tag: tag(),
+                request_nonce,
+                locators: locators(),
+                keepalive_timeout: None,
+            }),
+        ),
+        (
+            rows(&[UPDATE_ACK]),
+            Message::UpdateAck(UpdateAck {
+                receiver_tag: tag(),
+                request_nonce,
+            }),
+        ),
+        (
+            rows(&[KEEPALIVE]),
+            Message::Keepalive(Keepalive {
+                receiver_tag: tag(),
+            }),
+        ),
+        (
+            rows(&[PROBE]),
+            Message::Probe(Probe {
+                receiver_tag: tag(),
+                state: ProbeState::InboundOk,
+                sent: vec![
+                    report(0xa, 0xb, 0x1111_1111, 1),
+                    report(0x1a, 0x1b, 0x2222_2222, 2),
+                ],
+                received: vec![report(0xb, 0xa, 0x3333_3333, 3)],
+            }),
+        ),
+        (
+            rows(&[ERROR]),
+            Message::Error(Error {
+                code: ErrorCode::CriticalOption,
+                pointer: 42,
+                packet: vec![0x60, 0, 0, 0, 0, 0x10, 0x8c, 0xff],
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn every_message_reads_as_the_figures_say() {
+    for (octets, message) in all() {
+        assert_eq!(Message::parse(&octets), Ok(message));
+    }
+}
+
+#[test]
+fn every_message_is_written_as_the_figures_say() {
+    for (octets, message) in all() {
+        assert_eq!(message.emit(), octets, "{message:?}");
+        assert_eq!(message.emitted_len(), octets.len(), "{message:?}");
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-5.4
+//= id=S-011
+//= type=test
+//# Reserved1:     7-bit field.  Reserved for future use.  Zero on transmit.  MUST be ignored on
+//# receipt.
+//= https://www.rfc-editor.org/rfc/rfc5533#section-5.9
+//= id=S-035
+//= type=test
+//# Reserved2:     49-bit field.  Reserved for future use.  Zero on transmit.  MUST be ignored on
+//# receipt.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+//= id=R-030
+//= type=test
+//# Reserved2 MUST be set to zero upon transmission and MUST be ignored upon reception.
+#[test]
+fn reserved_bits_are_ignored() {
+    /// Type, and the ranges of bits that are reserved in it.
+    const RESERVED1: std::ops::Range<usize> = 24..31;
+    const R: std::ops::Range<usize> = 48..49;
+    let mut flipped = 0;
+    for (octets, message) in all() {
+        let reserved = match message.message_type() {
+            MessageType::R1 => vec![RESERVED1, 48..64],
+            MessageType::I2 => vec![RESERVED1, R, 160..192],
+            MessageType::I2bis => vec![RESERVED1, R, 160..209],
+            MessageType::Keepalive => vec![RESERVED1, R, 96..128],
+            MessageType::Probe => vec![RESERVED1, R, 106..128],
+            MessageType::Error => vec![],
+            MessageType::I1
+            | MessageType::R2
+            | MessageType::R1bis
+            | MessageType::UpdateRequest
+            | MessageType::UpdateAck => vec![RESERVED1, R],
+        };
+        for bit in reserved.into_iter().flatten() {
+            let mut changed = octets.clone();
+            changed[bit / 8] ^= 0x80 >> (bit % 8);
+            assert_eq!(
+                Message::parse(&seal(changed)),
+                Ok(message.clone()),
+                "bit {bit}"
+            );
+            flipped += 1;
+        }
+    }
+    assert_eq!(flipped, 11 * 7 + 10 + 16 + 32 + 49 + 32 + 22);
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-7.13
+//= type=test
+//# The Hdr Ext Len field is at least 2, i.e., the length is at least 24 octets.
+//= https://www.rfc-editor.org/rfc/rfc5533#section-7.20
+//= type=test
+//# The Hdr Ext Len field is at least 3, i.e., the length is at least 32 octets.
+#[test]
+fn a_message_shorter_than_its_fixed_fields_is_refused() {
+    for (mut octets, message) in all() {
+        let ty = message.message_type();
+        let need = match ty {
+            MessageType::I2 => 24,
+            MessageType::I2bis => 32,
+            MessageType::I1
+            | MessageType::R1
+            | MessageType::R2
+            | MessageType::R1bis
+            | MessageType::UpdateRequest
+            | MessageType::UpdateAck
+            | MessageType::Keepalive
+            | MessageType::Probe
+            | MessageType::Error => 16,
+        };
+        let have = need - 8;
+        octets.truncate(have);
+        octets[1] = (have / 8 - 1) as u8;
+        let error = WireError::MessageTooShort { ty, need, have };
+        assert_eq!(Message::parse(&seal(octets)), Err(error));
+        assert_eq!(error.report(), None);
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-12.3
+//= id=S-162
+//= type=test
+//# The Shim Header Length field is also verified against the length of the IPv6 packet to make sure
+//# that the shim message doesn't claim to end past the end of the IPv6 packet.
+#[test]
+fn a_message_cut_anywhere_is_dropped_in_silence() {
+    for (octets, _) in all() {
+        for have in 0..octets.len() {
+            let need = if have < 4 { 8 } else { octets.len() };
+            let error = WireError::PastPacketEnd { need, have };
+            assert_eq!(Message::parse(&octets[..have]), Err(error));
+            assert_eq!(error.report(), None);
+        }
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-12.3
+//= id=S-162
+//= type=test
+//# A shim control message has the Checksum field verified.
+#[test]
+fn a_wrong_checksum_is_dropped_in_silence() {
+    for (mut octets, _) in all() {
+        octets[5] ^= 1;
+        assert_eq!(Message::parse(&octets), Err(WireError::Checksum));
+        assert_eq!(WireError::Checksum.report(), None);
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-5.3
+//= id=S-008
+//= type=test
+//# Thus, when there is a payload following the Shim6 header, the payload is NOT included in the
+//# Shim6 checksum.
+#[test]
+fn octets_after_the_message_are_not_looked_at() {
+    for (mut octets, message) in all() {
+        octets.extend_from_slice(&[0xff; 5]);
+        assert_eq!(Message::parse(&octets), Ok(message));
+    }
+}
+
+#[test]
+fn a_payload_extension_header_or_a_hip_message_is_no_control_message() {
+    let keepalive = rows(&[KEEPALIVE]);
+    let mut payload_ext = keepalive.clone();
+    payload_ext[2] |= 0x80;
+    assert_eq!(
+        Message::parse(&seal(payload_ext)),
+        Err(WireError::NotControl)
+    );
+    let mut hip = keepalive;
+    hip[3] |= 1;
+    assert_eq!(Message::parse(&seal(hip)), Err(WireError::Hip));
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-12.3
+//= id=S-163
+//= type=test
+//# The Pointer field is set to point at the first octet of the shim message type.
+#[test]
+fn an_unknown_type_is_reported_at_the_type_octet() {
+    for ty in (0..0x80).filter(|&ty| MessageType::from_bits(ty).is_none()) {
+        let mut octets = rows(&[KEEPALIVE]);
+        octets[2] = ty;
+        let error = Message::parse(&seal(octets)).unwrap_err();
+        assert_eq!(error, WireError::UnknownType { ty });
+        assert_eq!(error.report(), Some((ErrorCode::UnknownMessageType, 2)));
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-5.5
+//= id=S-017
+//= type=test
+//# Variable length option.  This option MUST be included in the R1 message.
+#[test]
+fn messages_that_need_a_validator_are_refused_without_one() {
+    for (octets, fixed) in [
+        (rows(&[R1_HEADER]), 16),
+        (rows(&[I2_HEADER]), 24),
+        (rows(&[R1BIS_HEADER]), 16),
+        (rows(&[I2BIS_HEADER]), 32),
+    ] {
+        let ty = MessageType::from_bits(octets[2]).unwrap();
+        let octets = with_options(octets, &[]);
+        assert_eq!(
+            Message::parse(&octets),
+            Err(WireError::NoValidator { ty, at: fixed })
+        );
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+//= id=R-026
+//= type=test
+//# The first set of Probe fields pertains to the current message and MUST be present, so the
+//# minimum value for this field is 1.
+#[test]
+fn a_probe_that_does_not_describe_itself_is_refused() {
+    let mut octets = rows(&[PROBE]);
+    octets[12] = 0x30;
+    assert_eq!(Message::parse(&seal(octets)), Err(WireError::NoProbeSent));
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+//= id=R-033
+//= type=test
+//# This 2-bit State field is used to inform the peer about the state of the sender.  It has three
+//# legal values:
+#[test]
+fn the_fourth_state_of_a_probe_is_refused() {
+    let mut octets = rows(&[PROBE]);
+    octets[13] = 0xc0;
+    assert_eq!(Message::parse(&seal(octets)), Err(WireError::ProbeState));
+}
+
+#[test]
+fn a_probe_that_counts_more_reports_than_it_has_is_refused() {
+    let mut octets = rows(&[PROBE]);
+    octets[12] = 0x22;
+    let error = WireError::MessageTooShort {
+        ty: MessageType::Probe,
+        need: 152,
+        have: 136,
+    };
+    assert_eq!(Message::parse(&seal(octets)), Err(error));
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-5.14
+//= id=S-043
+//= type=test
+//# As much of invoking packet as possible without the Error message packet exceeding the minimum
+//# IPv6 MTU.
+#[test]
+fn an_error_message_quotes_what_fits_1280_octets() {
+    let packet: Vec<u8> = (0..2000_u16).map(|octet| octet as u8).collect();
+    let error = Error {
+        code: ErrorCode::Other(120),
+        pointer: 1,
+        packet: packet.clone(),
+    };
+    let message = Message::Error(error);
+    let octets = message.emit();
+    assert_eq!(40 + octets.len(), 1280);
+    assert_eq!(octets[8..], packet[..1232]);
+    assert!(message.fits());
+}
+
+#[test]
+fn an_error_message_fills_up_to_8_octets_with_zeros() {
+    for (len, filled) in [(0, 8), (1, 8), (8, 8), (9, 16)] {
+        let packet = vec![0x66; len];
+        let code = ErrorCode::UnknownMessageType;
+        let octets = Message::Error(Error {
+            code,
+            pointer: 2,
+            packet: packet.clone(),
+        })
+        .emit();
+        assert_eq!(octets.len(), 8 + filled);
+        assert_eq!(octets[8..8 + len], packet[..]);
+        assert!(octets[8 + len..].iter().all(|&octet| octet == 0));
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-5.1
+//= id=S-004
+//= type=test
+//# Shim6 signaling packets may not be larger than 1280 bytes, including the IPv6 header and any
+//# intermediate headers between the IPv6 header and the Shim6 header.
+#[test]
+fn a_message_fits_up_to_1280_octets_of_packet() {
+    let r1 = |validator| {
+        Message::R1(R1 {
+            initiator_nonce: InitiatorNonce(1),
+            responder_nonce: ResponderNonce(2),
+            validator: Validator(vec![0; validator]),
+        })
+    };
+    assert!(r1(1220).fits());
+    assert_eq!(r1(1220).emit().len(), 1240);
+    assert!(!r1(1221).fits());
+}
+
+#[test]
+fn what_hdr_ext_len_cannot_count_is_left_out_but_counted_in_the_length() {
+    let mut update = UpdateRequest {
+        receiver_tag: tag(),
+        request_nonce: RequestNonce(1),
+        locators: locators(),
+        keepalive_timeout: None,
+    };
+    update.locators.pds = Some(vec![0; 70_000]);
+    let message = Message::UpdateRequest(update.clone());
+    assert_eq!(message.emitted_len(), 16 + 48 + 16 + 70_008);
+    assert!(!message.fits());
+    update.locators.pds = None;
+    assert_eq!(
+        Message::parse(&message.emit()),
+        Ok(Message::UpdateRequest(update))
+    );
+}
+
+#[test]
+fn the_receiver_tag_is_found_where_messages_refer_to_a_context() {
+    for (octets, message) in all() {
+        let expected = match message.message_type() {
+            MessageType::UpdateRequest
+            | MessageType::UpdateAck
+            | MessageType::Keepalive
+            | MessageType::Probe => Some(tag()),
+            MessageType::I1
+            | MessageType::R1
+            | MessageType::I2
+            | MessageType::R2
+            | MessageType::R1bis
+            | MessageType::I2bis
+            | MessageType::Error => None,
+        };
+        assert_eq!(receiver_tag(&octets), expected, "{message:?}");
+        assert_eq!(receiver_tag(&octets[..11]), None);
+    }
+    assert_eq!(receiver_tag(&hex("06009a2b 3c4d5e6f")), Some(tag()));
+    assert_eq!(receiver_tag(&hex("06009a2b 3c4d5e")), None);
+}
+
+#[test]
+fn options_are_found_at_their_offset() {
+    let i2 = rows(&[I2_HEADER, VALIDATOR, ULIDS, FII, KEEPALIVE_TIMEOUT]);
+    assert_eq!(option_offset(&i2, OptionType::ResponderValidator), Some(24));
+    assert_eq!(option_offset(&i2, OptionType::KeepaliveTimeout), Some(88));
+    assert_eq!(option_offset(&i2, OptionType::Pds), None);
+    let update = rows(&[UPDATE_REQUEST_HEADER, LIST, PREFERENCES]);
+    assert_eq!(
+        option_offset(&update, OptionType::LocatorPreferences),
+        Some(64)
+    );
+    let probe = with_options(rows(&[PROBE]), &rows(&[FII]));
+    assert_eq!(option_offset(&probe, OptionType::Fii), Some(136));
+    assert_eq!(option_offset(&rows(&[ERROR]), OptionType::Fii), None);
+}
+
+proptest! {
+    #[test]
+    fn any_message_reads_as_it_was_written(message in test_data::message()) {
+        let octets = message.emit();
+        prop_assert_eq!(octets.len() % 8, 0);
+        prop_assert_eq!(octets.len(), message.emitted_len());
+        prop_assert_eq!(Message::parse(&octets), Ok(message));
+    }
+
+    #[test]
+    fn any_octets_are_a_message_or_an_error(octets: Vec<u8>) {
+        let _ = Message::parse(&octets);
+        let _ = receiver_tag(&octets);
+        let _ = option_offset(&octets, OptionType::LocatorList);
+    }
+
+    /// Changed octets under a right checksum go deep into the parser.
+    #[test]
+    fn a_damaged_message_that_still_reads_is_written_no_longer_and_reads_the_same(
+        message in test_data::message(),
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let mut octets = message.emit();
+        for (at, octet) in damage {
+            *at.get_mut(&mut octets[6..]) = octet;
+        }
+        let octets = seal(octets);
+        let _ = option_offset(&octets, OptionType::LocatorList);
+        if let Ok(message) = Message::parse(&octets) {
+            let again = message.emit();
+            prop_assert!(again.len() <= octets.len());
+            prop_assert_eq!(Message::parse(&again), Ok(message));
+        }
+    }
+}
