@@ -203,3 +203,22 @@ impl WireError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_section_and_the_octet() {
+        let error = WireError::CriticalOption { ty: 11, at: 24 };
+        let text = "RFC 5533 section 5.15: octet 24, critical option 11 not recognized";
+        assert_eq!(error.to_string(), text);
+        let error = WireError::MessageTooShort {
+            ty: MessageType::I2,
+            need: 24,
+            have: 16,
+        };
+        let text = "RFC 5533 section 5: octet 1, I2 has 16 octets and needs 24";
+        assert_eq!(error.to_string(), text);
+    }
+}

@@ -57,6 +57,30 @@ pub(crate) fn address(last: u16) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last)
 }
 
+/// An IPv6 packet from ::a to ::b; `payload` is its Next Header and what follows the IPv6 header.
+pub(crate) fn packet((next_header, payload): &(u8, Vec<u8>)) -> Vec<u8> {
+    let mut packet = hex("6ab12345");
+    packet.extend_from_slice(&(payload.len() as u16).to_be_bytes());
+    packet.extend_from_slice(&[*next_header, 64]);
+    packet.extend_from_slice(&address(0xa).octets());
+    packet.extend_from_slice(&address(0xb).octets());
+    packet.extend_from_slice(payload);
+    packet
+}
+
+/// A chain of headers for [`packet`]. The first, third, ... have 8 octets, the others 16; the last
+/// is 8 octets of whatever it is.
+pub(crate) fn chain(types: &[u8]) -> (u8, Vec<u8>) {
+    let mut octets = Vec::new();
+    for (place, next_header) in types[1..].iter().enumerate() {
+        let hdr_ext_len = place % 2;
+        octets.extend_from_slice(&[*next_header, hdr_ext_len as u8]);
+        octets.resize(octets.len() + 6 + hdr_ext_len * 8, 0);
+    }
+    octets.resize(octets.len() + 8, 0);
+    (types[0], octets)
+}
+
 pub(crate) fn tag() -> impl Strategy<Value = ContextTag> {
     any::<u64>().prop_map(ContextTag::from_bits)
 }

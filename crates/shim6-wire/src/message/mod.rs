@@ -385,4 +385,6 @@ impl<'a> Header<'a> {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

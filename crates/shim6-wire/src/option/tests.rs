@@ -18,10 +18,10 @@ fn parse(message: &str, options: &str) -> Result<Message, WireError> {
 
 /// The locator options of an Update Request with `options`.
 fn locators(options: &str) -> LocatorOptions {
-    match parse(UPDATE, options).unwrap() {
-        Message::UpdateRequest(update) => update.locators,
-        other => panic!("{other:?}"),
-    }
+    let Ok(Message::UpdateRequest(update)) = parse(UPDATE, options) else {
+        panic!("no Update Request: {options}");
+    };
+    update.locators
 }
 
 //= https://www.rfc-editor.org/rfc/rfc5533#section-5.15
