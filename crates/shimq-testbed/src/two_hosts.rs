@@ -18,6 +18,7 @@
 
 use std::net::Ipv6Addr;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use crate::router::{TABLE, replace_cuts, ruleset};
 use crate::{Capture, Counters, Direction, Namespace, Prefix, TestbedError, require};
@@ -71,7 +72,8 @@ pub struct TwoHosts {
     pub b: Namespace,
     /// The router.
     pub router: Namespace,
-    cuts: Vec<(Prefix, Prefix)>,
+    /// Sources and destinations; locked until the router has them.
+    cuts: Mutex<Vec<(Prefix, Prefix)>>,
 }
 
 impl TwoHosts {
@@ -86,7 +88,7 @@ impl TwoHosts {
             a: Namespace::new("host A")?,
             b: Namespace::new("host B")?,
             router: Namespace::new("router R")?,
-            cuts: Vec::new(),
+            cuts: Mutex::default(),
         };
         for namespace in [&hosts.a, &hosts.b, &hosts.router] {
             // Links made later inherit "default".
@@ -121,24 +123,32 @@ impl TwoHosts {
     ///
     /// Either end is an address or a prefix. Cuts add up.
     pub fn cut(
-        &mut self,
+        &self,
         a: impl Into<Prefix>,
         b: impl Into<Prefix>,
         direction: Direction,
     ) -> Result<(), TestbedError> {
         let (a, b) = (a.into(), b.into());
-        match direction {
-            Direction::Both => self.cuts.extend([(a, b), (b, a)]),
-            Direction::AToB => self.cuts.push((a, b)),
-            Direction::BToA => self.cuts.push((b, a)),
-        }
-        self.nft(&replace_cuts(&self.cuts))
+        self.change_cuts(|cuts| match direction {
+            Direction::Both => cuts.extend([(a, b), (b, a)]),
+            Direction::AToB => cuts.push((a, b)),
+            Direction::BToA => cuts.push((b, a)),
+        })
     }
 
     /// Undoes every cut.
-    pub fn heal(&mut self) -> Result<(), TestbedError> {
-        self.cuts.clear();
-        self.nft(&replace_cuts(&self.cuts))
+    pub fn heal(&self) -> Result<(), TestbedError> {
+        self.change_cuts(Vec::clear)
+    }
+
+    fn change_cuts(
+        &self,
+        change: impl FnOnce(&mut Vec<(Prefix, Prefix)>),
+    ) -> Result<(), TestbedError> {
+        // A list of cuts cannot be half changed, so a panic elsewhere does not matter.
+        let mut cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut cuts);
+        self.nft(&replace_cuts(&cuts))
     }
 
     /// What the router has forwarded and dropped since the network was built.

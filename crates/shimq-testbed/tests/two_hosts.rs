@@ -71,7 +71,7 @@ fn a_cut_holds_in_its_direction_only_until_it_is_healed() {
         (Direction::BToA, true, false),
         (Direction::Both, false, false),
     ] {
-        let mut hosts = two_hosts();
+        let hosts = two_hosts();
         let at_a = datagram_socket(&hosts.a, A[0].host());
         let at_b = datagram_socket(&hosts.b, B[0].host());
         assert!(
@@ -95,7 +95,7 @@ fn a_cut_holds_in_its_direction_only_until_it_is_healed() {
 
 #[test]
 fn a_cut_is_silent() {
-    let mut hosts = two_hosts();
+    let hosts = two_hosts();
     hosts
         .cut(A[0].host(), B[0].host(), Direction::Both)
         .unwrap();
@@ -113,7 +113,7 @@ fn a_cut_is_silent() {
 
 #[test]
 fn a_cut_of_prefixes_spares_the_other_prefix() {
-    let mut hosts = two_hosts();
+    let hosts = two_hosts();
     hosts
         .cut(A[0].prefix, Prefix::ANY, Direction::Both)
         .unwrap();
@@ -171,7 +171,7 @@ fn a_limited_rate_is_kept() {
 fn a_capture_holds_what_the_router_received_and_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("router.pcap");
-    let mut hosts = two_hosts();
+    let hosts = two_hosts();
     let capture = hosts.capture(&file).unwrap();
     hosts
         .cut(A[0].host(), B[0].host(), Direction::Both)
