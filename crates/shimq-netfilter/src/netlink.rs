@@ -3,6 +3,7 @@
 //! Decides nothing about packets or rules. Everything read from the kernel goes through [`messages`] and [`attrs`],
 //! which stop at the first length that does not fit and never panic.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -72,11 +73,8 @@ impl<'a> Builder<'a> {
     }
 
     /// Appends a NUL-terminated string, the form in which nf_tables takes names.
-    pub(crate) fn name(&mut self, kind: u16, name: &str) -> &mut Self {
-        let mut value = Vec::with_capacity(name.len() + 1);
-        value.extend_from_slice(name.as_bytes());
-        value.push(0);
-        self.attr(kind, &value)
+    pub(crate) fn name(&mut self, kind: u16, name: &CStr) -> &mut Self {
+        self.attr(kind, name.to_bytes_with_nul())
     }
 
     /// Appends an attribute whose value is the attributes that `fill` appends.
@@ -260,11 +258,6 @@ impl Socket {
         }
     }
 
-    /// The port id under which the kernel knows this socket.
-    pub(crate) fn port_id(&self) -> u32 {
-        self.0.portid()
-    }
-
     /// Sends `parts` as one datagram to the kernel, which has acted on it when this returns.
     pub(crate) fn send(&self, parts: &[io::IoSlice<'_>]) -> io::Result<()> {
         loop {
@@ -384,7 +377,7 @@ mod tests {
     fn what_the_builder_writes_the_walkers_read() {
         let mut out = Vec::new();
         Builder::new(&mut out, 0x0a06, NLM_F_ACK, 7, 10, 0)
-            .name(1, "shimq")
+            .name(1, c"shimq")
             .nest(4, |nest| {
                 nest.attr(1, &[1, 2, 3]).attr(2, &9_u64.to_be_bytes());
             });

@@ -64,7 +64,7 @@ fn parse_packet(datagram: &[u8]) -> Option<Metadata> {
             NFQA_SKB_INFO => info = attr.be32()?,
             NFQA_CAP_LEN => original_len = Some(attr.be32()? as usize),
             NFQA_PAYLOAD => {
-                (start, end) = (offset + ATTR_LEN, offset + ATTR_LEN + attr.value.len())
+                (start, end) = (offset + ATTR_LEN, offset + ATTR_LEN + attr.value.len());
             }
             _ => {}
         }

@@ -1,1 +1,260 @@
-//! nf_tables: the table that decides which packets reach a queue.
+//! The nf_tables rules that decide which packets reach a queue, and what the kernel counts about the others.
+//!
+//! [`RulesetConfig`] says what is wanted. [`print()`] writes it as nft text; [`Ruleset::load`] asks the kernel for the
+//! same, in one transaction, in a table of our own (`ip6 shimq`) that no other program can change and that vanishes
+//! with the socket that made it. Both come from one description ([`design`]), so that what an operator reads is what
+//! runs. Nothing outside that table is ever touched.
+//!
+//! Printed rules prove nothing about loaded ones (an nft without the right plugin leaves the queue statement out of a
+//! listing), so a loaded ruleset is read back over netlink and compared with what was sent, octet for octet.
+
+mod config;
+mod design;
+mod elements;
+mod error;
+mod expression;
+mod listing;
+mod statement;
+mod text;
+mod transaction;
+mod wire;
+
+use std::ffi::CStr;
+
+use nftnl::{Chain, ChainType, Policy, ProtoFamily, Rule, Table};
+
+pub use self::config::{InputHook, Mode, Prefix, RulesetConfig};
+pub use self::elements::{AddressPair, Change, ContextCount, Direction};
+pub use self::error::RulesError;
+pub use self::statement::Statement;
+pub use self::text::print;
+
+use self::design::{Design, SetName};
+use self::elements::Element;
+use self::listing::Listing;
+use self::transaction::Transaction;
+use crate::netlink::Socket;
+
+/// A ruleset in force. See the module's description.
+///
+/// Dropping one that was loaded removes its table; dropping one that was attached leaves the operator's table, with
+/// the elements that are in it.
+pub struct Ruleset {
+    socket: Socket,
+    statement: Statement,
+    ownership: Ownership,
+    /// What [`Ruleset::verify`] compares with: the listing that was found right when the ruleset came into force.
+    listed: Listing,
+    /// Reused for everything that is received.
+    buf: Vec<u8>,
+}
+
+/// Whose the table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ownership {
+    Ours,
+    Operators,
+}
+
+impl Ruleset {
+    /// Loads the table in one transaction and checks that the kernel lists what was asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`RulesError`], each with what to do; nothing is loaded then.
+    pub fn load(config: &RulesetConfig) -> Result<Self, RulesError> {
+        config.validate()?;
+        let socket = open()?;
+        let mut buf = vec![0; BUFFER];
+        match Listing::read(&socket, &mut buf) {
+            Err(RulesError::Missing) => {}
+            Err(error) => return Err(error),
+            Ok(listing) => {
+                return Err(match listing.owner() {
+                    Some(port_id) => RulesError::Owned { port_id },
+                    None => RulesError::Exists,
+                });
+            }
+        }
+        let statement = Statement::probe()?;
+        let sealed = build(&Design::new(config), statement).seal();
+        let expected = sealed.listing();
+        sealed.commit(&socket, &mut buf)?;
+        let listed = Listing::read(&socket, &mut buf)?;
+        listed.covers(&expected)?;
+        Ok(Self {
+            socket,
+            statement,
+            ownership: Ownership::Ours,
+            listed,
+            buf,
+        })
+    }
+
+    /// Uses the table that an operator loaded from the text of [`print()`], and empties its sets.
+    ///
+    /// # Errors
+    ///
+    /// [`RulesError::Missing`] without the table; [`RulesError::Differs`] if it lacks a set or a chain of `config`, or
+    /// queues to other numbers.
+    pub fn attach(config: &RulesetConfig) -> Result<Self, RulesError> {
+        config.validate()?;
+        let socket = open()?;
+        let mut buf = vec![0; BUFFER];
+        let listed = Listing::read(&socket, &mut buf)?;
+        let statement = listed
+            .statement()
+            .ok_or_else(|| RulesError::Differs("none of its rules queues packets".to_owned()))?;
+        let expected = build(&Design::new(config), statement).seal().listing();
+        listed.resembles(&expected)?;
+        let mut ruleset = Self {
+            socket,
+            statement,
+            ownership: Ownership::Operators,
+            listed,
+            buf,
+        };
+        ruleset.clear()?;
+        Ok(ruleset)
+    }
+
+    /// How this kernel was told to queue.
+    #[must_use]
+    pub fn statement(&self) -> Statement {
+        self.statement
+    }
+
+    /// Lists the table again and compares it with the listing at the time it came into force.
+    ///
+    /// Elements are not compared: they come and go.
+    ///
+    /// # Errors
+    ///
+    /// [`RulesError::Missing`] if the table is gone, [`RulesError::Differs`] with the first difference.
+    pub fn verify(&mut self) -> Result<(), RulesError> {
+        let now = Listing::read(&self.socket, &mut self.buf)?;
+        now.equals(&self.listed)
+    }
+
+    /// Changes elements of the sets, all in one transaction.
+    ///
+    /// Adding what is there and removing what is not there change nothing and are no errors. If something to remove
+    /// is found missing, the rest follows in smaller transactions.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal, for instance of a table that is gone.
+    pub fn apply(&mut self, changes: &[Change]) -> Result<(), RulesError> {
+        elements::apply(&self.socket, &mut self.buf, changes)
+    }
+
+    /// Replaces what is excluded: peers and ports whose packets never get a context or reach a queue.
+    ///
+    /// # Errors
+    ///
+    /// See [`Self::apply`].
+    pub fn set_exclusions(&mut self, peers: &[Prefix], ports: &[u16]) -> Result<(), RulesError> {
+        let mut transaction = Transaction::new();
+        for (set, elements) in [
+            (SetName::ExcludedPeers, Element::prefixes(peers)),
+            (SetName::ExcludedPorts, Element::ports(ports)),
+        ] {
+            transaction.flush_set(set);
+            transaction.add_elements(set, &elements);
+        }
+        transaction.commit(&self.socket, &mut self.buf)?;
+        Ok(())
+    }
+
+    /// Reads how much each context sent or received since it was added, into `out`, which is cleared first.
+    ///
+    /// # Errors
+    ///
+    /// What the dump reports.
+    pub fn read_contexts(
+        &mut self,
+        direction: Direction,
+        out: &mut Vec<ContextCount>,
+    ) -> Result<(), RulesError> {
+        elements::read_contexts(&self.socket, &mut self.buf, direction, out)
+    }
+
+    /// Takes the ruleset out of force: a table of ours goes, an operator's is left with empty sets.
+    ///
+    /// # Errors
+    ///
+    /// What keeps an operator's sets from being emptied.
+    pub fn remove(mut self) -> Result<(), RulesError> {
+        match self.ownership {
+            Ownership::Ours => Ok(()),
+            Ownership::Operators => self.clear(),
+        }
+    }
+
+    /// Empties the sets that the daemon fills.
+    fn clear(&mut self) -> Result<(), RulesError> {
+        let mut transaction = Transaction::new();
+        for set in [
+            SetName::Identities,
+            SetName::Mapped,
+            SetName::ContextsOut,
+            SetName::ContextsIn,
+            SetName::Declined,
+        ] {
+            transaction.flush_set(set);
+        }
+        transaction.commit(&self.socket, &mut self.buf)?;
+        Ok(())
+    }
+}
+
+/// Opens a socket that can take the answers to a long transaction.
+fn open() -> Result<Socket, RulesError> {
+    let open = || -> std::io::Result<Socket> {
+        let socket = Socket::open()?;
+        socket.set_receive_buffer(SOCKET_BUFFER)?;
+        socket.set_send_buffer(SOCKET_BUFFER)?;
+        Ok(socket)
+    };
+    open().map_err(RulesError::Io)
+}
+
+/// The transaction that makes the table.
+fn build(design: &Design, statement: Statement) -> Transaction {
+    let mut transaction = Transaction::new();
+    let table = Table::new(TABLE, ProtoFamily::Ipv6);
+    transaction.new_table(TABLE);
+    for set in &design.sets {
+        transaction.new_set(set);
+        transaction.add_elements(set.name, &set.elements);
+    }
+    for chain_design in &design.chains {
+        let mut chain = Chain::new(chain_design.name, &table);
+        chain.set_type(if chain_design.reroutes {
+            ChainType::Route
+        } else {
+            ChainType::Filter
+        });
+        chain.set_hook(chain_design.hook, chain_design.priority);
+        chain.set_policy(Policy::Accept);
+        transaction.add(
+            &chain,
+            format!("chain {}", chain.get_name().to_string_lossy()),
+        );
+        for rule_design in &chain_design.rules {
+            let mut rule = Rule::new(&chain);
+            for expression in rule_design.expressions(statement) {
+                rule.add_expr(&expression);
+            }
+            transaction.add(&rule, format!("rule \"{rule_design}\""));
+        }
+    }
+    transaction
+}
+
+/// Our table's name.
+const TABLE: &CStr = c"shimq";
+/// Octets for one part of a dump; the kernel fills at most 32 KiB.
+const BUFFER: usize = 64 << 10;
+/// Octets of socket buffer: a transaction is one datagram, and its answers wait until it is through.
+const SOCKET_BUFFER: usize = 4 << 20;

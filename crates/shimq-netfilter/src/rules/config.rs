@@ -1,0 +1,185 @@
+//! What a ruleset is asked to do.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::RulesError;
+
+/// Which packets of unmapped flows reach userspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Only those that say that a flow is worth a context; the kernel counts the others.
+    Queue,
+    /// All packets between this host's identities and anybody, in both directions.
+    QueueAll,
+}
+
+/// Where arriving packets are met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputHook {
+    /// After routing and connection tracking: for hosts without a stateful firewall.
+    Input,
+    /// Before defragmentation and connection tracking (priority -450), which then see the packets of the ULIDs.
+    Prerouting,
+}
+
+/// What a ruleset is asked to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RulesetConfig {
+    /// Which packets of unmapped flows reach userspace.
+    pub mode: Mode,
+    /// Where arriving packets are met.
+    pub input_hook: InputHook,
+    /// SO_MARK of the daemon's own packets, which no rule may queue.
+    pub own_mark: u32,
+    /// Numbers of the queues whose packets are looked at and go on unchanged.
+    pub observe: Range<u16>,
+    /// Numbers of the queues whose packets are rewritten.
+    pub rewrite: Range<u16>,
+    /// Octets that a pair of addresses may send before its packets go to an observation queue; 0 for none.
+    pub trigger_bytes: u64,
+    /// Age at which a pair that still sends goes there in any case.
+    pub trigger_age: Duration,
+    /// Peers that never get a context.
+    pub excluded_peers: Vec<Prefix>,
+    /// TCP and UDP ports, at either end, whose packets never get a context.
+    pub excluded_ports: Vec<u16>,
+}
+
+impl Default for RulesetConfig {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Queue,
+            input_hook: InputHook::Input,
+            own_mark: 0x5533,
+            observe: 5533..5534,
+            rewrite: 5534..5535,
+            trigger_bytes: 2048,
+            trigger_age: Duration::from_secs(60),
+            excluded_peers: Vec::new(),
+            excluded_ports: Vec::new(),
+        }
+    }
+}
+
+impl RulesetConfig {
+    /// Refuses what no ruleset can do.
+    pub(super) fn validate(&self) -> Result<(), RulesError> {
+        let refuse = |why: &str| Err(RulesError::Config(why.to_owned()));
+        if self.observe.is_empty() || self.rewrite.is_empty() {
+            return refuse("a range of queue numbers is empty");
+        }
+        if self.observe.start < self.rewrite.end && self.rewrite.start < self.observe.end {
+            return refuse("observation and rewriting share a queue number");
+        }
+        if self.own_mark == 0 {
+            return refuse("mark 0 is that of everybody's packets");
+        }
+        if self.trigger_bytes > i64::MAX as u64 {
+            return refuse("the kernel counts no more than 2^63 - 1 octets");
+        }
+        if self.trigger_age < Duration::from_millis(100) {
+            return refuse("a flow's age is told in steps of about 10 ms");
+        }
+        Ok(())
+    }
+}
+
+/// An IPv6 prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Prefix {
+    address: Ipv6Addr,
+    len: u8,
+}
+
+impl Prefix {
+    /// The prefix of `address` with `len` bits; the other bits are cleared. `None` if there are no so many.
+    #[must_use]
+    pub fn new(address: Ipv6Addr, len: u8) -> Option<Self> {
+        let host_bits = 128_u32.checked_sub(len.into())?;
+        let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+        Some(Self {
+            address: Ipv6Addr::from_bits(address.to_bits() & mask),
+            len,
+        })
+    }
+
+    /// The first address in the prefix.
+    pub(super) fn first(self) -> Ipv6Addr {
+        self.address
+    }
+
+    /// The first address behind the prefix; `None` if the prefix ends the address space.
+    pub(super) fn end(self) -> Option<Ipv6Addr> {
+        let size = 1_u128.checked_shl(128 - u32::from(self.len))?;
+        let end = self.address.to_bits().checked_add(size)?;
+        Some(Ipv6Addr::from_bits(end))
+    }
+
+    fn contains(self, other: Self) -> bool {
+        self.len <= other.len && Self::new(other.address, self.len) == Some(self)
+    }
+
+    /// The prefixes in order, without those that another one contains: intervals in a set must not overlap.
+    pub(super) fn disjoint(prefixes: &[Self]) -> Vec<Self> {
+        let mut sorted = prefixes.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup_by(|later, earlier| earlier.contains(*later));
+        sorted
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix(text: &str) -> Prefix {
+        let (address, len) = text.split_once('/').unwrap();
+        Prefix::new(address.parse().unwrap(), len.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_prefix_covers_from_its_first_address_up_to_its_end() {
+        assert_eq!(
+            prefix("2001:db8::1/32").first(),
+            prefix("2001:db8::/32").first()
+        );
+        assert_eq!(prefix("2001:db8::/32").end(), "2001:db9::".parse().ok());
+        assert_eq!(prefix("2001:db8::1/128").end(), "2001:db8::2".parse().ok());
+        assert_eq!(prefix("ff00::/8").end(), None);
+        assert_eq!(prefix("::/0").end(), None);
+        assert_eq!(Prefix::new(Ipv6Addr::UNSPECIFIED, 129), None);
+    }
+
+    #[test]
+    fn nested_prefixes_are_left_to_the_widest() {
+        let given = [
+            "2001:db8:1::/48",
+            "2001:db8::/32",
+            "2001:db8::/48",
+            "2001:db9::/32",
+        ];
+        assert_eq!(
+            Prefix::disjoint(&given.map(prefix)),
+            ["2001:db8::/32", "2001:db9::/32"].map(prefix)
+        );
+    }
+
+    #[test]
+    fn queue_ranges_must_be_apart() {
+        let mut config = RulesetConfig::default();
+        assert!(config.validate().is_ok());
+        config.observe = 5533..5535;
+        assert!(matches!(config.validate(), Err(RulesError::Config(_))));
+        config.observe = 5533..5533;
+        assert!(matches!(config.validate(), Err(RulesError::Config(_))));
+    }
+}

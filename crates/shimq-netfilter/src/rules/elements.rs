@@ -1,0 +1,377 @@
+//! Elements of sets: what the daemon adds and removes while it runs, and the counts that it reads.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use super::design::SetName;
+use super::transaction::Transaction;
+use super::{Prefix, RulesError, TABLE, listing, text, wire};
+use crate::netlink::{Attr, Builder, NLM_F_DUMP, Socket};
+
+/// A local and a peer address: two ULIDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AddressPair {
+    /// This host's.
+    pub local: Ipv6Addr,
+    /// The other host's.
+    pub peer: Ipv6Addr,
+}
+
+/// A change of the sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Packets from this address may get a context.
+    AddIdentity(Ipv6Addr),
+    /// They no longer may.
+    RemoveIdentity(Ipv6Addr),
+    /// Packets of this pair go to a rewriting queue.
+    Map(AddressPair),
+    /// They no longer do.
+    Unmap(AddressPair),
+    /// Packets of this pair are counted, in both directions, from 0.
+    AddContext(AddressPair),
+    /// They no longer are.
+    RemoveContext(AddressPair),
+    /// Packets of this pair ask for nothing for so long. Does not prolong an earlier time that still runs.
+    Decline(AddressPair, Duration),
+}
+
+/// Which way packets of a context go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Sent by this host.
+    Out,
+    /// Received by it.
+    In,
+}
+
+/// What a context sent or received while its locators were its ULIDs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContextCount {
+    /// The ULIDs.
+    pub pair: AddressPair,
+    /// Packets since the context was added.
+    pub packets: u64,
+    /// Octets of them, IPv6 headers included.
+    pub octets: u64,
+}
+
+/// One element of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Element {
+    Address(Ipv6Addr),
+    Prefix(Prefix),
+    Port(u16),
+    Pair(AddressPair),
+    Temporary(AddressPair, Duration),
+}
+
+impl Element {
+    /// The prefixes as elements of an interval set, which must not overlap.
+    pub(super) fn prefixes(prefixes: &[Prefix]) -> Vec<Self> {
+        let disjoint = Prefix::disjoint(prefixes);
+        disjoint.into_iter().map(Self::Prefix).collect()
+    }
+
+    pub(super) fn ports(ports: &[u16]) -> Vec<Self> {
+        let mut ports = ports.to_vec();
+        ports.sort_unstable();
+        ports.dedup();
+        ports.into_iter().map(Self::Port).collect()
+    }
+
+    /// Appends the element to NFTA_SET_ELEM_LIST_ELEMENTS; a prefix becomes a first address and an end.
+    pub(super) fn write(&self, list: &mut Builder<'_>) {
+        match self {
+            Self::Address(address) => write_element(list, &address.octets(), |_| {}),
+            Self::Prefix(prefix) => {
+                write_element(list, &prefix.first().octets(), |_| {});
+                if let Some(end) = prefix.end() {
+                    write_element(list, &end.octets(), |element| {
+                        let flags = wire::NFT_SET_ELEM_INTERVAL_END.to_be_bytes();
+                        element.attr(wire::NFTA_SET_ELEM_FLAGS, &flags);
+                    });
+                }
+            }
+            Self::Port(port) => write_element(list, &port.to_be_bytes(), |_| {}),
+            Self::Pair(pair) => write_element(list, &pair.key(), |_| {}),
+            Self::Temporary(pair, age) => write_element(list, &pair.key(), |element| {
+                // 0 would mean for ever.
+                let milliseconds = age.as_millis().clamp(1, MAX_MILLISECONDS) as u64;
+                element.attr(wire::NFTA_SET_ELEM_TIMEOUT, &milliseconds.to_be_bytes());
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Prefix(prefix) => write!(f, "{prefix}"),
+            Self::Port(port) => write!(f, "{port}"),
+            Self::Pair(pair) => write!(f, "{} . {}", pair.local, pair.peer),
+            Self::Temporary(pair, age) => {
+                let age = text::duration(*age);
+                write!(f, "{} . {} timeout {age}", pair.local, pair.peer)
+            }
+        }
+    }
+}
+
+fn write_element(list: &mut Builder<'_>, key: &[u8], fill: impl FnOnce(&mut Builder<'_>)) {
+    list.nest(wire::NFTA_LIST_ELEM, |element| {
+        element.nest(wire::NFTA_SET_ELEM_KEY, |data| {
+            data.attr(wire::NFTA_DATA_VALUE, key);
+        });
+        fill(element);
+    });
+}
+
+impl AddressPair {
+    /// The pair as the key of a set.
+    fn key(self) -> [u8; 32] {
+        let mut key = [0; 32];
+        key[..16].copy_from_slice(&self.local.octets());
+        key[16..].copy_from_slice(&self.peer.octets());
+        key
+    }
+
+    fn from_key(key: &[u8]) -> Option<Self> {
+        let (local, peer): (&[u8; 16], _) = key.split_first_chunk()?;
+        let peer: [u8; 16] = peer.try_into().ok()?;
+        Some(Self {
+            local: Ipv6Addr::from(*local),
+            peer: Ipv6Addr::from(peer),
+        })
+    }
+}
+
+impl Change {
+    /// The sets that change, each with the element that comes or goes.
+    fn elements(self) -> impl Iterator<Item = (SetName, Element)> {
+        let (first, second) = match self {
+            Self::AddIdentity(address) | Self::RemoveIdentity(address) => {
+                ((SetName::Identities, Element::Address(address)), None)
+            }
+            Self::Map(pair) | Self::Unmap(pair) => ((SetName::Mapped, Element::Pair(pair)), None),
+            Self::AddContext(pair) | Self::RemoveContext(pair) => (
+                (SetName::ContextsOut, Element::Pair(pair)),
+                Some((SetName::ContextsIn, Element::Pair(pair))),
+            ),
+            Self::Decline(pair, age) => ((SetName::Declined, Element::Temporary(pair, age)), None),
+        };
+        [Some(first), second].into_iter().flatten()
+    }
+
+    fn adds(self) -> bool {
+        match self {
+            Self::AddIdentity(_) | Self::Map(_) | Self::AddContext(_) | Self::Decline(..) => true,
+            Self::RemoveIdentity(_) | Self::Unmap(_) | Self::RemoveContext(_) => false,
+        }
+    }
+}
+
+/// Elements that come to or go from one set with one message.
+struct Step {
+    adds: bool,
+    set: SetName,
+    elements: Vec<Element>,
+}
+
+impl Step {
+    fn add_to(&self, transaction: &mut Transaction) {
+        if self.adds {
+            transaction.add_elements(self.set, &self.elements);
+        } else {
+            transaction.remove_elements(self.set, &self.elements);
+        }
+    }
+}
+
+/// The steps of `changes`, with one element each.
+fn single_steps(changes: &[Change]) -> impl Iterator<Item = Step> {
+    changes.iter().flat_map(|change| {
+        change.elements().map(|(set, element)| Step {
+            adds: change.adds(),
+            set,
+            elements: vec![element],
+        })
+    })
+}
+
+/// The steps of `changes`, as few as keep the order within each set.
+fn steps(changes: &[Change]) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for mut single in single_steps(changes) {
+        match steps.iter_mut().rev().find(|step| step.set == single.set) {
+            Some(last) if last.adds == single.adds => last.elements.append(&mut single.elements),
+            _ => steps.push(single),
+        }
+    }
+    steps
+}
+
+/// See [`Ruleset::apply`](super::Ruleset::apply).
+pub(super) fn apply(socket: &Socket, buf: &mut [u8], changes: &[Change]) -> Result<(), RulesError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let mut transaction = Transaction::new();
+    for step in steps(changes) {
+        step.add_to(&mut transaction);
+    }
+    match transaction.commit(socket, buf) {
+        Err(RulesError::Refused { source, .. }) if source.raw_os_error() == Some(libc::ENOENT) => {}
+        result => return result,
+    }
+    // An element to remove is not there, and the kernel does not say which of the elements of a message it is. A
+    // message for each finds out; few of them at a time, since each is answered.
+    for changes in changes.chunks(CHANGES_ONE_BY_ONE) {
+        apply_one_by_one(socket, buf, changes)?;
+    }
+    Ok(())
+}
+
+/// Applies `changes` in one transaction without those that remove what is not there.
+fn apply_one_by_one(socket: &Socket, buf: &mut [u8], changes: &[Change]) -> Result<(), RulesError> {
+    let mut steps: Vec<_> = single_steps(changes).collect();
+    while !steps.is_empty() {
+        let mut transaction = Transaction::new();
+        for step in &steps {
+            step.add_to(&mut transaction);
+        }
+        let refusals = transaction.seal().send(socket, buf)?;
+        if refusals.is_empty() {
+            break;
+        }
+        let mut missing = BTreeSet::new();
+        for refusal in refusals {
+            if steps[refusal.index].adds || refusal.answer.errno != libc::ENOENT {
+                return Err(refusal.into());
+            }
+            missing.insert(refusal.index);
+        }
+        let mut indices = 0..;
+        steps.retain(|_| {
+            indices
+                .next()
+                .is_some_and(|index| !missing.contains(&index))
+        });
+    }
+    Ok(())
+}
+
+/// See [`Ruleset::read_contexts`](super::Ruleset::read_contexts).
+pub(super) fn read_contexts(
+    socket: &Socket,
+    buf: &mut [u8],
+    direction: Direction,
+    out: &mut Vec<ContextCount>,
+) -> Result<(), RulesError> {
+    let set = match direction {
+        Direction::Out => SetName::ContextsOut,
+        Direction::In => SetName::ContextsIn,
+    };
+    let mut request = Vec::new();
+    Builder::new(
+        &mut request,
+        wire::GETSETELEM,
+        NLM_F_DUMP,
+        0,
+        wire::NFPROTO_IPV6,
+        0,
+    )
+    .name(wire::NFTA_SET_ELEM_LIST_TABLE, TABLE)
+    .name(wire::NFTA_SET_ELEM_LIST_SET, set.as_c_str());
+    listing::repeat_if_interrupted(|| {
+        out.clear();
+        socket.dump(&request, buf, |message| {
+            message
+                .attrs()
+                .filter(|attr| attr.kind == wire::NFTA_SET_ELEM_LIST_ELEMENTS)
+                .flat_map(|list| list.attrs())
+                .filter_map(|element| parse_count(&element))
+                .for_each(|count| out.push(count));
+        })
+    })
+}
+
+/// Reads an element with its counter.
+fn parse_count(element: &Attr<'_>) -> Option<ContextCount> {
+    let (mut pair, mut packets, mut octets) = (None, None, None);
+    for attr in element.attrs() {
+        match attr.kind {
+            wire::NFTA_SET_ELEM_KEY => {
+                let data = attr
+                    .attrs()
+                    .find(|data| data.kind == wire::NFTA_DATA_VALUE)?;
+                pair = AddressPair::from_key(data.value);
+            }
+            wire::NFTA_SET_ELEM_EXPR => {
+                let data = attr
+                    .attrs()
+                    .find(|data| data.kind == wire::NFTA_EXPR_DATA)?;
+                for count in data.attrs() {
+                    match count.kind {
+                        wire::NFTA_COUNTER_PACKETS => packets = count.be64(),
+                        wire::NFTA_COUNTER_BYTES => octets = count.be64(),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(ContextCount {
+        pair: pair?,
+        packets: packets?,
+        octets: octets?,
+    })
+}
+
+/// Changes in a transaction that finds out which elements are missing.
+const CHANGES_ONE_BY_ONE: usize = 64;
+/// The kernel keeps times in jiffies; this is some 50 days, in the range of all its tick rates.
+const MAX_MILLISECONDS: u128 = u32::MAX as u128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(last: u16) -> AddressPair {
+        AddressPair {
+            local: "2001:db8::1".parse().unwrap(),
+            peer: Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, last),
+        }
+    }
+
+    #[test]
+    fn many_contexts_take_one_step_for_each_set() {
+        let changes: Vec<_> = (0..100)
+            .map(|last| Change::AddContext(pair(last)))
+            .collect();
+        let steps = steps(&changes);
+        let sets: Vec<_> = steps
+            .iter()
+            .map(|step| (step.set, step.elements.len()))
+            .collect();
+        assert_eq!(
+            sets,
+            [(SetName::ContextsOut, 100), (SetName::ContextsIn, 100)]
+        );
+    }
+
+    #[test]
+    fn a_pair_that_comes_goes_and_comes_keeps_this_order() {
+        let changes = [
+            Change::Map(pair(1)),
+            Change::Unmap(pair(1)),
+            Change::Map(pair(1)),
+        ];
+        let adds: Vec<_> = steps(&changes).iter().map(|step| step.adds).collect();
+        assert_eq!(adds, [true, false, true]);
+    }
+}
