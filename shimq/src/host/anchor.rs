@@ -24,7 +24,7 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::Kernel;
-use super::routing::{dump_table, is_ours};
+use super::routes::{dump_table, is_ours};
 use super::watch::Snapshot;
 use super::{HostError, PROTOCOL, Removed};
 

@@ -100,7 +100,7 @@ pub(super) struct Former {
     formed: BTreeMap<Place, (Ipv6Addr, Arc<Pds>)>,
     /// Searches that run on other threads.
     searches: JoinSet<(Place, Result<Option<Parameters>, CgaError>)>,
-    /// Where an address is searched for, or was given up.
+    /// Where an address is being searched for, or was given up.
     pending: BTreeSet<Place>,
     /// Tells the searches that nobody waits for them any more.
     unwanted: Arc<AtomicBool>,
@@ -205,10 +205,11 @@ impl Former {
         let (place, found) = joined.map_err(|error| {
             HostError::netlink("searching a modifier", std::io::Error::other(error))
         })?;
+        // Unless all goes well, a later round searches again.
+        self.pending.remove(&place);
         if let Some((address, pds)) = found? {
             self.store.save_formed(&place.0, address, &pds)?;
             tracing::info!(%address, interface = place.0, "address formed");
-            self.pending.remove(&place);
             self.formed.insert(place, (address, Arc::new(pds)));
         }
         Ok(())
@@ -368,4 +369,77 @@ pub(super) fn message(interface: u32, address: Ipv6Addr) -> AddressMessage {
         AddressAttribute::Local(address.into()),
     ];
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host with one interface and one address, ordinary but for what `change` does to it.
+    fn host(change: impl FnOnce(&mut InterfaceAddress)) -> Snapshot {
+        let mut address = InterfaceAddress {
+            interface: 2,
+            address: "2001:db8:1::1".parse().unwrap(),
+            prefix_len: 64,
+            global: true,
+            protocol: 0,
+            flags: AddressFlags::empty(),
+            lifetimes: Lifetimes {
+                valid: Lifetime::Forever,
+                preferred: Lifetime::Forever,
+            },
+        };
+        change(&mut address);
+        let interface = Interface {
+            name: "eth0".into(),
+            up: true,
+            loopback: false,
+        };
+        Snapshot {
+            interfaces: [(2, interface)].into(),
+            addresses: [((2, address.address), address)].into(),
+        }
+    }
+
+    /// Whether its prefix deserves an address of ours; `None` if the prefix does not count at all.
+    fn settled(snapshot: &Snapshot) -> Option<bool> {
+        let prefixes = prefixes(snapshot, &InterfaceChoice::default(), |_, address| {
+            address.protocol == PROTOCOL
+        });
+        prefixes.values().next().map(|state| state.settled)
+    }
+
+    #[test]
+    fn a_prefix_deserves_an_address_while_an_ordinary_one_is_fit_for_new_connections() {
+        assert_eq!(settled(&host(|_| ())), Some(true));
+        let unique_local = |it: &mut InterfaceAddress| it.address = "fd00::1".parse().unwrap();
+        assert_eq!(settled(&host(unique_local)), Some(true));
+        for flag in [AddressFlags::Tentative, AddressFlags::Deprecated] {
+            assert_eq!(
+                settled(&host(|it| it.flags = flag)),
+                Some(false),
+                "{flag:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_that_say_nothing_lasting_about_a_prefix_do_not_count() {
+        let temporary = AddressFlags::Secondary;
+        let duplicate = AddressFlags::Dadfailed | AddressFlags::Tentative;
+        for flags in [temporary, duplicate] {
+            assert_eq!(settled(&host(|it| it.flags = flags)), None, "{flags:?}");
+        }
+        assert_eq!(settled(&host(|it| it.prefix_len = 128)), None);
+        assert_eq!(settled(&host(|it| it.protocol = PROTOCOL)), None);
+        assert_eq!(settled(&host(|it| it.global = false)), None);
+        let mapped = |it: &mut InterfaceAddress| it.address = "::ffff:192.0.2.1".parse().unwrap();
+        assert_eq!(settled(&host(mapped)), None);
+        let mut loopback = host(|_| ());
+        loopback
+            .interfaces
+            .values_mut()
+            .for_each(|interface| interface.loopback = true);
+        assert_eq!(settled(&loopback), None);
+    }
 }

@@ -75,8 +75,14 @@ impl Keeper {
     pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) -> Result<(), HostError> {
         let mut done = Done::default();
         let mut news = News::default();
+        let mut unformed = Ok(());
         loop {
-            let retry = match self.round(&mut done, news).await {
+            let round = match unformed {
+                Ok(()) => self.round(&mut done, news).await,
+                Err(_) => unformed,
+            };
+            unformed = Ok(());
+            let retry = match round {
                 Ok(()) => {
                     done.trouble = None;
                     None
@@ -96,7 +102,7 @@ impl Keeper {
             tokio::select! {
                 _ = &mut stop => return Ok(()),
                 heard = self.watch.news() => news = heard?,
-                found = self.source.found() => found?,
+                found = self.source.found() => unformed = found,
                 permit = self.changes.reserve(), if done.unsent => {
                     done.unsent = false;
                     if let (Ok(permit), Some(locators)) = (permit, &done.told) {

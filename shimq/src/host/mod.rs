@@ -9,10 +9,12 @@
 //! * [`anchor`]: a peer's ULID keeps a route, so that applications can go on sending to it;
 //! * [`store`]: key and parameters, the same again after a restart;
 //! * [`watch`]: what the kernel has, and news about it;
-//! * [`keeper`]: the task in which all this happens, again and again.
+//! * [`keeper`]: the task in which all this happens, again and again;
+//! * [`release`]: everything is taken back;
+//! * [`status`]: what there is.
 //!
 //! Addresses, rules and tables of ours stay when the daemon stops, because connections live on
-//! them; [`Host::stop`] removes what only serves new connections, [`release`] removes everything.
+//! them; [`Host::stop`] removes what only serves new connections, [`release()`] removes everything.
 //! All of it is marked with [`PROTOCOL`]. What locators are used for is up to `shim6_core`.
 
 mod anchor;
@@ -21,14 +23,18 @@ mod form;
 mod keeper;
 mod netlink;
 mod prefer;
+mod release;
+mod routes;
 mod routing;
 mod status;
 mod store;
 mod watch;
 
-use std::fmt;
+#[cfg(test)]
+mod tests;
+
 use std::net::Ipv6Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
@@ -46,6 +52,7 @@ use store::Store;
 use watch::{Snapshot, Watch};
 
 pub(crate) use error::HostError;
+pub(crate) use release::{Removed, release};
 pub(crate) use status::{LocatorKind, LocatorState, LocatorStatus, status};
 
 /// The number that `ip` shows as `proto` for what is ours: that of Shim6 among IP protocols.
@@ -183,7 +190,7 @@ impl Host {
         config: HostConfig,
         rng: &mut impl CryptoRngCore,
     ) -> Result<(Self, mpsc::Receiver<LocatorsChanged>), HostError> {
-        check_ipv6(Path::new("/proc/sys/net/ipv6"))?;
+        check_ipv6()?;
         check_capability()?;
         let mut rng = child(rng);
         let kernel = Kernel::connect()?;
@@ -274,94 +281,9 @@ impl Host {
     }
 }
 
-/// Something of ours that was removed.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(tag = "what", rename_all = "kebab-case")]
-pub(crate) enum Removed {
-    /// An address that shimq had formed.
-    Address {
-        /// The address.
-        address: Ipv6Addr,
-        /// Name of its interface.
-        interface: String,
-    },
-    /// A routing rule.
-    Rule {
-        /// Packets from this address...
-        from: Ipv6Addr,
-        /// ...looked into this table.
-        table: u32,
-    },
-    /// A route.
-    Route {
-        /// The table that it was in.
-        table: u32,
-    },
-    /// An address label.
-    Label {
-        /// Of addresses in this prefix.
-        prefix: Ipv6Addr,
-        /// Length of the prefix, in bits.
-        prefix_len: u8,
-    },
-}
-
-impl fmt::Display for Removed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address { address, interface } => write!(f, "address {address} dev {interface}"),
-            Self::Rule { from, table } => write!(f, "rule from {from} lookup {table}"),
-            Self::Route { table } => write!(f, "route in table {table}"),
-            Self::Label { prefix, prefix_len } => {
-                write!(f, "addrlabel prefix {prefix}/{prefix_len}")
-            }
-        }
-    }
-}
-
-/// Removes everything of ours from the host, in an order that no new connection notices; lists it.
-///
-/// Key and parameters stay in the state directory: the next start forms the same addresses. Stop
-/// the daemon first, or it adds them again at once.
-///
-/// # Errors
-///
-/// As [`HostError`] says; what was removed until then stays removed, and a second try goes on.
-pub(crate) async fn release(config: &HostConfig) -> Result<Vec<Removed>, HostError> {
-    check_ipv6(Path::new("/proc/sys/net/ipv6"))?;
-    check_capability()?;
-    let kernel = Kernel::connect()?;
-    let mut removed = prefer::release(&kernel).await?;
-    removed.extend(anchor::release(&kernel).await?);
-    removed.extend(routing::release(&kernel).await?);
-    let snapshot = Snapshot::dump(&kernel).await?;
-    let store = Store::new(&config.state_dir);
-    for address in snapshot.addresses.values() {
-        let Some(interface) = snapshot.interfaces.get(&address.interface) else {
-            continue;
-        };
-        // Kernels before 5.18 do not remember who added an address; the state directory does.
-        let ours = address.protocol == PROTOCOL
-            || store
-                .formed(&interface.name)?
-                .iter()
-                .any(|(formed, _)| *formed == address.address);
-        if ours {
-            let message = form::message(address.interface, address.address);
-            let request = netlink_packet_route::RouteNetlinkMessage::DelAddress(message);
-            kernel.remove("removing an address", request).await?;
-            removed.push(Removed::Address {
-                address: address.address,
-                interface: interface.name.clone(),
-            });
-        }
-    }
-    Ok(removed)
-}
-
-/// Whether the kernel speaks IPv6. `settings` is /proc/sys/net/ipv6.
-fn check_ipv6(settings: &Path) -> Result<(), HostError> {
-    match std::fs::read_to_string(settings.join("conf/all/disable_ipv6")) {
+/// Whether the kernel speaks IPv6.
+fn check_ipv6() -> Result<(), HostError> {
+    match std::fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6") {
         Ok(disabled) if disabled.trim() == "1" => Err(HostError::Ipv6Disabled),
         Ok(_) => Ok(()),
         Err(_) => Err(HostError::NoIpv6),

@@ -19,14 +19,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteType,
-};
+use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::Kernel;
-use super::watch::MAIN_TABLE;
+use super::routes::{DefaultRoute, MAIN_TABLE, default_routes, dump_table, is_ours, table_of};
 use super::{HostError, PROTOCOL, Removed};
 
 /// Priorities that our rules may have; the first two that nobody else uses are taken.
@@ -34,22 +32,6 @@ const PRIORITIES: RangeInclusive<u32> = 14_000..=14_099;
 
 /// Tables that may be ours. An interface gets the one at its index, or the next that is free.
 const TABLES: RangeInclusive<u32> = 14_000..=14_999;
-
-/// A default route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct DefaultRoute {
-    interface: u32,
-    /// `None` on a link without routers, such as a tunnel.
-    gateway: Option<Ipv6Addr>,
-    /// The gateway is on the link although no prefix says so.
-    onlink: bool,
-    /// Lower comes first.
-    priority: u32,
-    /// MTU and the like.
-    metrics: Vec<RouteMetric>,
-    /// What the router advertised about itself (RFC 4191 §2.1).
-    preference: Option<RouteAttribute>,
-}
 
 /// One of our rules: packets from a locator look into a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,7 +105,7 @@ pub(super) async fn release(kernel: &Kernel) -> Result<Vec<Removed>, HostError> 
     // All tables: a daemon that was killed may have left one without a rule.
     for route in dump_table(kernel, 0).await? {
         let table = table_of(&route);
-        if TABLES.contains(&table) && route.header.protocol == RouteProtocol::Other(PROTOCOL) {
+        if TABLES.contains(&table) && is_ours(&route) {
             let request = RouteNetlinkMessage::DelRoute(route);
             kernel.remove("removing a route", request).await?;
             removed.push(Removed::Route { table });
@@ -216,11 +198,11 @@ fn wanted_rules(
 async fn fill(kernel: &Kernel, table: u32, wanted: Vec<DefaultRoute>) -> Result<(), HostError> {
     let present = default_routes(&dump_table(kernel, table).await?, is_ours);
     for route in present.iter().filter(|route| !wanted.contains(route)) {
-        let request = RouteNetlinkMessage::DelRoute(route_message(route, table));
+        let request = RouteNetlinkMessage::DelRoute(route.to_message(table));
         kernel.remove("removing a route", request).await?;
     }
     for route in wanted.iter().filter(|route| !present.contains(route)) {
-        let request = RouteNetlinkMessage::NewRoute(route_message(route, table));
+        let request = RouteNetlinkMessage::NewRoute(route.to_message(table));
         kernel.append("adding a route", request).await?;
     }
     Ok(())
@@ -299,140 +281,6 @@ async fn remove_rule(kernel: &Kernel, rule: Rule) -> Result<(), HostError> {
         .map(|_| ())
 }
 
-/// All IPv6 routes of a table, or of all tables for 0.
-pub(super) async fn dump_table(
-    kernel: &Kernel,
-    table: u32,
-) -> Result<Vec<RouteMessage>, HostError> {
-    let mut request = RouteMessage::default();
-    request.header.address_family = AddressFamily::Inet6;
-    if table != 0 {
-        request.attributes.push(RouteAttribute::Table(table));
-    }
-    let request = RouteNetlinkMessage::GetRoute(request);
-    let answers = kernel.dump("listing routes", request).await?;
-    Ok(answers
-        .into_iter()
-        .filter_map(|answer| {
-            if let RouteNetlinkMessage::NewRoute(route) = answer {
-                Some(route)
-            } else {
-                None
-            }
-        })
-        .collect())
-}
-
-/// The table of a route.
-pub(super) fn table_of(route: &RouteMessage) -> u32 {
-    route
-        .attributes
-        .iter()
-        .find_map(|attribute| {
-            if let RouteAttribute::Table(table) = attribute {
-                Some(*table)
-            } else {
-                None
-            }
-        })
-        .unwrap_or_else(|| route.header.table.into())
-}
-
-/// Whether a route was added by us.
-pub(super) fn is_ours(route: &RouteMessage) -> bool {
-    route.header.protocol == RouteProtocol::Other(PROTOCOL)
-}
-
-/// The default routes among those that `chosen` accepts, one for each next hop.
-fn default_routes(
-    routes: &[RouteMessage],
-    chosen: impl Fn(&RouteMessage) -> bool,
-) -> Vec<DefaultRoute> {
-    routes
-        .iter()
-        .filter(|route| {
-            route.header.destination_prefix_length == 0
-                && route.header.source_prefix_length == 0
-                && route.header.kind == RouteType::Unicast
-                && chosen(route)
-        })
-        .flat_map(next_hops)
-        .collect()
-}
-
-/// A default route for each next hop of a route.
-fn next_hops(route: &RouteMessage) -> Vec<DefaultRoute> {
-    let mut single = DefaultRoute {
-        interface: 0,
-        gateway: None,
-        onlink: route.header.flags.contains(RouteFlags::Onlink),
-        priority: 0,
-        metrics: Vec::new(),
-        preference: None,
-    };
-    let mut hops = Vec::new();
-    for attribute in &route.attributes {
-        if let RouteAttribute::Oif(index) = attribute {
-            single.interface = *index;
-        } else if let RouteAttribute::Gateway(RouteAddress::Inet6(gateway)) = attribute {
-            single.gateway = Some(*gateway);
-        } else if let RouteAttribute::Priority(priority) = attribute {
-            single.priority = *priority;
-        } else if let RouteAttribute::Metrics(metrics) = attribute {
-            single.metrics.clone_from(metrics);
-        } else if let RouteAttribute::Preference(_) = attribute {
-            single.preference = Some(attribute.clone());
-        } else if let RouteAttribute::MultiPath(several) = attribute {
-            hops.clone_from(several);
-        }
-    }
-    if hops.is_empty() {
-        return vec![single];
-    }
-    hops.iter()
-        .map(|hop| DefaultRoute {
-            interface: hop.interface_index,
-            gateway: hop.attributes.iter().find_map(|attribute| {
-                if let RouteAttribute::Gateway(RouteAddress::Inet6(gateway)) = attribute {
-                    Some(*gateway)
-                } else {
-                    None
-                }
-            }),
-            onlink: RouteFlags::from_bits_retain(hop.flags.bits().into())
-                .contains(RouteFlags::Onlink),
-            ..single.clone()
-        })
-        .collect()
-}
-
-fn route_message(route: &DefaultRoute, table: u32) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet6;
-    message.header.protocol = RouteProtocol::Other(PROTOCOL);
-    message.header.kind = RouteType::Unicast;
-    if route.onlink {
-        message.header.flags = RouteFlags::Onlink;
-    }
-    message.attributes = vec![
-        RouteAttribute::Table(table),
-        RouteAttribute::Oif(route.interface),
-        RouteAttribute::Priority(route.priority),
-    ];
-    if let Some(gateway) = route.gateway {
-        message
-            .attributes
-            .push(RouteAttribute::Gateway(RouteAddress::Inet6(gateway)));
-    }
-    if !route.metrics.is_empty() {
-        message
-            .attributes
-            .push(RouteAttribute::Metrics(route.metrics.clone()));
-    }
-    message.attributes.extend(route.preference.clone());
-    message
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -464,34 +312,5 @@ mod tests {
         let ours = BTreeSet::from([rule("2001:db8::c"), rule("2001:db8:1::c")]);
         let locators = BTreeMap::from([(address("2001:db8::c"), 2), (address("2001:db8:1::c"), 3)]);
         assert_eq!(adopt(&ours, &locators), Tables::from([(2, 14_007)]));
-    }
-
-    #[test]
-    fn each_next_hop_of_a_default_route_belongs_to_its_own_interface() {
-        let hop = |interface_index, gateway: &str| {
-            let mut hop = netlink_packet_route::route::RouteNextHop::default();
-            hop.interface_index = interface_index;
-            hop.attributes = vec![RouteAttribute::Gateway(RouteAddress::Inet6(address(
-                gateway,
-            )))];
-            hop
-        };
-        let mut route = RouteMessage::default();
-        route.header.kind = RouteType::Unicast;
-        route.attributes = vec![
-            RouteAttribute::Priority(1024),
-            RouteAttribute::MultiPath(vec![hop(2, "fe80::2"), hop(3, "fe80::3")]),
-        ];
-        let found: Vec<_> = default_routes(&[route], |_| true)
-            .into_iter()
-            .map(|route| (route.interface, route.gateway, route.priority))
-            .collect();
-        assert_eq!(
-            found,
-            [
-                (2, Some(address("fe80::2")), 1024),
-                (3, Some(address("fe80::3")), 1024)
-            ]
-        );
     }
 }

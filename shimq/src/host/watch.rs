@@ -12,7 +12,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use netlink_packet_route::route::{RouteMessage, RouteProtocol};
+use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
@@ -20,17 +20,14 @@ use rtnetlink::sys::SocketAddr;
 use tokio::task::JoinSet;
 
 use super::netlink::Kernel;
-use super::routing::table_of;
-use super::{HostError, PROTOCOL, SubnetPrefix};
+use super::routes::{MAIN_TABLE, is_ours, table_of};
+use super::{HostError, SubnetPrefix};
 
 /// Lifetimes closer than this are the same one: the kernel counts them in whole seconds.
 const LIFETIME_TOLERANCE: Duration = Duration::from_secs(3);
 
 /// What the kernel writes for a lifetime without end (RFC 4861 §4.6.2).
 const INFINITE: u32 = u32::MAX;
-
-/// The kernel's number of the main routing table.
-pub(super) const MAIN_TABLE: u32 = 254;
 
 /// A network interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -302,7 +299,7 @@ impl Snapshot {
 /// Whether a route is a default route that [`super::routing`] copies, or one of ours.
 fn concerns_us(route: &RouteMessage) -> bool {
     route.header.address_family == AddressFamily::Inet6
-        && (route.header.protocol == RouteProtocol::Other(PROTOCOL)
+        && (is_ours(route)
             || (route.header.destination_prefix_length == 0 && table_of(route) == MAIN_TABLE))
 }
 
@@ -409,4 +406,44 @@ fn closed() -> HostError {
         "following addresses",
         std::io::ErrorKind::NotConnected.into(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_survive_the_kernel_s_seconds() {
+        let now = Instant::now();
+        for seconds in [0, 1, 86_400, INFINITE] {
+            assert_eq!(Lifetime::from_seconds(seconds, now).seconds(now), seconds);
+        }
+        let later = now + Duration::from_millis(1500);
+        assert_eq!(Lifetime::from_seconds(10, now).seconds(later), 9);
+    }
+
+    #[test]
+    fn lifetimes_agree_up_to_the_kernel_s_rounding() {
+        let now = Instant::now();
+        let lifetime = |seconds| Lifetime::from_seconds(seconds, now);
+        assert!(lifetime(100).agrees_with(lifetime(102), now));
+        assert!(!lifetime(100).agrees_with(lifetime(110), now));
+        assert!(!lifetime(100).agrees_with(Lifetime::Forever, now));
+        assert!(
+            lifetime(1).agrees_with(lifetime(9), now + Duration::from_secs(20)),
+            "both past"
+        );
+    }
+
+    #[tokio::test]
+    async fn lost_notifications_are_made_up_for_by_a_dump() {
+        let mut watch = Watch::start(Kernel::connect().unwrap()).await.unwrap();
+        let before = watch.snapshot.interfaces.clone();
+        assert!(!before.is_empty());
+        watch.snapshot = Snapshot::default();
+        watch.handle(&NetlinkPayload::Overrun(Vec::new()));
+        let news = watch.news().await.unwrap();
+        assert!(news.addresses && news.routes);
+        assert_eq!(watch.snapshot.interfaces, before);
+    }
 }

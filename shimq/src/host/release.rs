@@ -1,0 +1,101 @@
+//! Taking everything back: `shimq locators release`.
+//!
+//! Decides what is ours without a running daemon: what carries [`PROTOCOL`], the labels of
+//! [`prefer`], and addresses whose parameters say that shimq formed them.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+
+use netlink_packet_route::RouteNetlinkMessage;
+
+use super::netlink::Kernel;
+use super::store::Store;
+use super::watch::Snapshot;
+use super::{
+    HostConfig, HostError, PROTOCOL, anchor, check_capability, check_ipv6, form, prefer, routing,
+};
+
+/// Something of ours that was removed.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub(crate) enum Removed {
+    /// An address that shimq had formed.
+    Address {
+        /// The address.
+        address: Ipv6Addr,
+        /// Name of its interface.
+        interface: String,
+    },
+    /// A routing rule.
+    Rule {
+        /// Packets from this address...
+        from: Ipv6Addr,
+        /// ...looked into this table.
+        table: u32,
+    },
+    /// A route.
+    Route {
+        /// The table that it was in.
+        table: u32,
+    },
+    /// An address label.
+    Label {
+        /// Of addresses in this prefix.
+        prefix: Ipv6Addr,
+        /// Length of the prefix, in bits.
+        prefix_len: u8,
+    },
+}
+
+impl fmt::Display for Removed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address { address, interface } => write!(f, "address {address} dev {interface}"),
+            Self::Rule { from, table } => write!(f, "rule from {from} lookup {table}"),
+            Self::Route { table } => write!(f, "route in table {table}"),
+            Self::Label { prefix, prefix_len } => {
+                write!(f, "addrlabel prefix {prefix}/{prefix_len}")
+            }
+        }
+    }
+}
+
+/// Removes everything of ours from the host, in an order that no new connection notices; lists it.
+///
+/// Key and parameters stay in the state directory: the next start forms the same addresses. Stop
+/// the daemon first, or it adds them again at once.
+///
+/// # Errors
+///
+/// As [`HostError`] says; what was removed until then stays removed, and a second try goes on.
+pub(crate) async fn release(config: &HostConfig) -> Result<Vec<Removed>, HostError> {
+    check_ipv6()?;
+    check_capability()?;
+    let kernel = Kernel::connect()?;
+    let mut removed = prefer::release(&kernel).await?;
+    removed.extend(anchor::release(&kernel).await?);
+    removed.extend(routing::release(&kernel).await?);
+    let snapshot = Snapshot::dump(&kernel).await?;
+    let store = Store::new(&config.state_dir);
+    for address in snapshot.addresses.values() {
+        let Some(interface) = snapshot.interfaces.get(&address.interface) else {
+            continue;
+        };
+        // Kernels before 5.18 do not remember who added an address; the state directory does.
+        let ours = address.protocol == PROTOCOL
+            || store
+                .formed(&interface.name)?
+                .iter()
+                .any(|(formed, _)| *formed == address.address);
+        if ours {
+            let message = form::message(address.interface, address.address);
+            let request = RouteNetlinkMessage::DelAddress(message);
+            kernel.remove("removing an address", request).await?;
+            removed.push(Removed::Address {
+                address: address.address,
+                interface: interface.name.clone(),
+            });
+        }
+    }
+    Ok(removed)
+}
