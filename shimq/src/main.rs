@@ -1,32 +1,17 @@
-//! The program `shimq`.
+//! shimq: IPv6 host multihoming (Shim6, RFC 5533 and RFC 5534) as an ordinary Linux program.
 
-use std::process::ExitCode;
-
-use clap::{Parser, Subcommand};
-
+mod clock;
+mod commands;
+mod config;
+mod control;
+mod daemon;
 mod demo;
 mod host;
 
-/// IPv6 host multihoming (Shim6) as an ordinary Linux program.
-#[derive(Parser)]
-#[command(version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
+use std::process::ExitCode;
 
-#[derive(Subcommand)]
-enum Command {
-    Demo(demo::DemoArgs),
-}
+use clap::Parser;
 
 fn main() -> ExitCode {
-    let Cli { command } = Cli::parse();
-    let outcome = match command {
-        Command::Demo(args) => demo::run(&args),
-    };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("shimq: {error}");
-        ExitCode::from(2)
-    })
+    commands::Cli::parse().run()
 }

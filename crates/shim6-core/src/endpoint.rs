@@ -400,17 +400,20 @@ impl Endpoint {
             age: now.since(candidate.since),
         };
         match self.heuristic.decide(&seen) {
-            Decision::Initiate => self.handle_trigger(now, ulids),
+            Decision::Initiate => {
+                self.handle_trigger(now, ulids);
+            }
             Decision::Wait => {}
         }
     }
 
     /// Begins a context: the kernel applied the heuristic's rule, or an operator asks for it.
-    pub fn handle_trigger(&mut self, now: Instant, ulids: UlidPair) {
+    ///
+    /// `false` if there is none and none can be begun: asking again soon would not help.
+    pub fn handle_trigger(&mut self, now: Instant, ulids: UlidPair) -> bool {
         self.candidates.remove(&ulids);
-        if self.may_initiate(ulids) {
-            self.initiate(ulids, now);
-        }
+        let known = self.table.by_ulids(ulids, Fii::DEFAULT).is_some();
+        known || (self.may_initiate(ulids) && self.initiate(ulids, now))
     }
 
     fn may_initiate(&self, ulids: UlidPair) -> bool {

@@ -1,0 +1,389 @@
+//! The command line: what each command takes, and what it prints.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, DEFAULT_SOCKET};
+use crate::control::{self, Request};
+use crate::demo::{self, DemoArgs};
+use crate::{daemon, host};
+
+/// IPv6 host multihoming: connections outlive their path (Shim6, RFC 5533).
+#[derive(Debug, Parser)]
+#[command(name = "shimq", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground. No configuration file is needed.
+    Run(RunArgs),
+    /// Show a TCP connection that survives the failure of its path, on two hosts made for it.
+    Demo(DemoArgs),
+    /// The daemon, its queues and counters.
+    Status(AskArgs),
+    /// Every context: who with, on which pair, in which state.
+    Contexts(AskArgs),
+    /// This host's addresses that peers can verify.
+    Locators(LocatorsArgs),
+    /// Events as they happen, until interrupted.
+    Monitor(AskArgs),
+    /// Print the nftables ruleset, for hosts that load it themselves.
+    Rules(RulesArgs),
+}
+
+#[derive(Args, Debug)]
+struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+/// What most commands need to know of the daemon's configuration.
+#[derive(Args, Debug)]
+struct ConfigArgs {
+    /// Configuration file (TOML). Without it, the defaults.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where key and parameters are kept [default: /var/lib/shimq].
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// The daemon's control socket [default: /run/shimq/control.sock].
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    fn read(&self) -> Result<Config, Failure> {
+        let mut config = Config::read(self.config.as_deref())?;
+        if let Some(state_dir) = &self.state_dir {
+            config.state_dir.clone_from(state_dir);
+        }
+        if let Some(socket) = &self.socket {
+            config.socket.clone_from(socket);
+        }
+        Ok(config)
+    }
+}
+
+#[derive(Args, Debug)]
+struct AskArgs {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// The daemon's control socket.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct LocatorsArgs {
+    #[command(subcommand)]
+    action: Option<LocatorsAction>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum LocatorsAction {
+    /// Remove the addresses, rules and routes that shimq added. Stop the daemon first.
+    Release,
+}
+
+#[derive(Args, Debug)]
+struct RulesArgs {
+    /// Configuration file (TOML). Without it, the defaults.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    #[error(transparent)]
+    Control(#[from] control::ControlError),
+    #[error(transparent)]
+    Daemon(#[from] daemon::DaemonError),
+    #[error(transparent)]
+    Demo(#[from] demo::DemoError),
+    #[error(transparent)]
+    Host(#[from] host::HostError),
+    #[error("a daemon runs at {0} and would add them again: stop it first")]
+    Running(PathBuf),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Cli {
+    /// Does what was asked; errors go to standard error, with what to do.
+    pub(crate) fn run(self) -> ExitCode {
+        match self.command.run() {
+            Ok(code) => code,
+            Err(Failure::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                ExitCode::SUCCESS
+            }
+            Err(failure) => {
+                // Nothing is left to tell if standard error is gone.
+                let _ = writeln!(io::stderr(), "shimq: {failure}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Run(args) => run_daemon(&args),
+            Self::Demo(args) => Ok(demo::run(&args)?),
+            Self::Status(args) => show(&args, Request::Status, print_status),
+            Self::Contexts(args) => show(&args, Request::Contexts, print_contexts),
+            Self::Locators(args) => locators(&args),
+            Self::Monitor(args) => monitor(&args),
+            Self::Rules(args) => {
+                let rules = Config::read(args.config.as_deref())?.rules()?;
+                write!(io::stdout(), "{}", shimq_netfilter::rules::print(&rules))?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+fn run_daemon(args: &RunArgs) -> Result<ExitCode, Failure> {
+    let filter = EnvFilter::try_from_env("SHIMQ_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
+    let config = args.config.read()?;
+    runtime()?.block_on(daemon::run(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One thread: what is fast runs in the queue threads.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+}
+
+fn show(
+    args: &AskArgs,
+    request: Request,
+    print: impl FnOnce(&Value, &mut dyn Write) -> io::Result<()>,
+) -> Result<ExitCode, Failure> {
+    let value = control::ask(&args.socket, request)?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &value)?;
+        writeln!(out)?;
+    } else {
+        print(&value, &mut out)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn locators(args: &LocatorsArgs) -> Result<ExitCode, Failure> {
+    let config = args.config.read()?;
+    if let Some(LocatorsAction::Release) = args.action {
+        return release(&config, args.json);
+    }
+    // The daemon knows its state directory; without one the kernel and the files tell.
+    let value = if control::is_running(&config.socket) {
+        control::ask(&config.socket, Request::Locators)?
+    } else {
+        serde_json::to_value(runtime()?.block_on(host::status(&config.host()))?)?
+    };
+    let mut out = io::stdout().lock();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &value)?;
+        writeln!(out)?;
+    } else {
+        print_locators(&value, &mut out)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn release(config: &Config, json: bool) -> Result<ExitCode, Failure> {
+    if control::is_running(&config.socket) {
+        return Err(Failure::Running(config.socket.clone()));
+    }
+    let removed = runtime()?.block_on(host::release(&config.host()))?;
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, &removed)?;
+        writeln!(out)?;
+    } else if removed.is_empty() {
+        writeln!(out, "nothing to remove")?;
+    }
+    for item in removed.iter().filter(|_| !json) {
+        writeln!(out, "removed {item}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn monitor(args: &AskArgs) -> Result<ExitCode, Failure> {
+    let mut failed = None;
+    control::follow(&args.socket, |line| {
+        let mut out = io::stdout().lock();
+        let written = if args.json {
+            writeln!(out, "{line}")
+        } else {
+            print_event(line, &mut out)
+        };
+        failed = written.and_then(|()| out.flush()).err();
+        failed.is_none()
+    })?;
+    failed.map_or(Ok(ExitCode::SUCCESS), |error| Err(error.into()))
+}
+
+/// A field as text: strings without their quotes, and a dash for what is not there.
+fn text(value: &Value, pointer: &str) -> String {
+    match value.pointer(pointer) {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn print_status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "shimq {}, up {} s",
+        text(status, "/version"),
+        text(status, "/uptime_s")
+    )?;
+    writeln!(out, "rules      {}", text(status, "/ruleset"))?;
+    writeln!(
+        out,
+        "contexts   {} ({} established, {} exploring, {} on other locators)",
+        text(status, "/contexts"),
+        text(status, "/established"),
+        text(status, "/exploring"),
+        text(status, "/mapped"),
+    )?;
+    for locator in status["locators"].as_array().into_iter().flatten() {
+        writeln!(out, "locator    {}", locator.as_str().unwrap_or_default())?;
+    }
+    for queue in status["queues"].as_array().into_iter().flatten() {
+        writeln!(
+            out,
+            "queue {}  {} packets, {} rewritten, {} wakes, lost {} + {}",
+            text(queue, "/number"),
+            text(queue, "/packets"),
+            text(queue, "/rewritten"),
+            text(queue, "/wakes"),
+            text(queue, "/kernel_queue_dropped"),
+            text(queue, "/kernel_user_dropped"),
+        )?;
+        print_counts(&queue["dropped"], "  dropped ", out)?;
+    }
+    writeln!(
+        out,
+        "messages   {} received, {} sent, {} pair changes",
+        text(status, "/counters/messages_received"),
+        text(status, "/counters/messages_sent"),
+        text(status, "/counters/pair_changes"),
+    )?;
+    print_counts(&status["counters"]["dropped"], "  dropped ", out)
+}
+
+fn print_counts(counts: &Value, label: &str, out: &mut dyn Write) -> io::Result<()> {
+    for (reason, count) in counts.as_object().into_iter().flatten() {
+        writeln!(out, "{label} {count} {reason}")?;
+    }
+    Ok(())
+}
+
+fn print_contexts(contexts: &Value, out: &mut dyn Write) -> io::Result<()> {
+    for context in contexts.as_array().into_iter().flatten() {
+        writeln!(
+            out,
+            "{} - {}\n  {}, {}, {}",
+            text(context, "/ulids/local"),
+            text(context, "/ulids/peer"),
+            text(context, "/state"),
+            text(context, "/reap"),
+            if context["mapped"] == Value::Bool(true) {
+                format!(
+                    "on {} > {}",
+                    text(context, "/locators/local"),
+                    text(context, "/locators/peer")
+                )
+            } else {
+                "on its ULIDs".to_owned()
+            },
+        )?;
+        writeln!(
+            out,
+            "  sent {} packets, {} octets; received {}, {}; idle {} s",
+            text(context, "/packets_sent"),
+            text(context, "/bytes_sent"),
+            text(context, "/packets_received"),
+            text(context, "/bytes_received"),
+            text(context, "/idle_s"),
+        )?;
+    }
+    Ok(())
+}
+
+fn print_locators(locators: &Value, out: &mut dyn Write) -> io::Result<()> {
+    for locator in locators.as_array().into_iter().flatten() {
+        writeln!(
+            out,
+            "{} dev {} {} sec {} {} table {}",
+            text(locator, "/address"),
+            text(locator, "/interface"),
+            text(locator, "/kind"),
+            text(locator, "/sec"),
+            text(locator, "/state"),
+            text(locator, "/table"),
+        )?;
+    }
+    Ok(())
+}
+
+/// One event for people: when, what, whose, and what else it says.
+fn print_event(line: &str, out: &mut dyn Write) -> io::Result<()> {
+    let event: Value = serde_json::from_str(line)?;
+    let seconds = event["t_us"].as_f64().unwrap_or_default() / 1e6;
+    write!(
+        out,
+        "{seconds:.6} {} {} - {}",
+        text(&event, "/event"),
+        text(&event, "/ulids/local"),
+        text(&event, "/ulids/peer"),
+    )?;
+    if event["locators"].is_object() {
+        let (local, peer) = (
+            text(&event, "/locators/local"),
+            text(&event, "/locators/peer"),
+        );
+        write!(out, " on {local} > {peer}")?;
+    }
+    if let Some(cause) = event["cause"].as_str() {
+        write!(out, " ({cause})")?;
+    }
+    for (key, unit) in [
+        ("silence_us", "unanswered for"),
+        ("explored_us", "explored for"),
+    ] {
+        if let Some(micros) = event[key].as_f64() {
+            write!(out, ", {unit} {:.1} ms", micros / 1e3)?;
+        }
+    }
+    writeln!(out)
+}

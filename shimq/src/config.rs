@@ -1,0 +1,490 @@
+//! The configuration file: TOML, every key optional, no file needed at all.
+//!
+//! Durations are in seconds. A key that does not exist, or a value that cannot be, is an error that
+//! names the line; a value that the RFCs advise against is taken, with a warning.
+
+use std::fs;
+use std::io;
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use shim6_core::{Heuristic, PacketCount, RespondOnly, VolumeOrAge};
+use shimq_netfilter::rules::{InputHook, Mode, Prefix, RulesetConfig};
+
+use crate::host::{self, AddressMode, HostConfig, InterfaceChoice};
+
+/// Where the daemon listens for commands unless configured otherwise.
+pub(crate) const DEFAULT_SOCKET: &str = "/run/shimq/control.sock";
+
+/// What can be configured.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct Config {
+    /// Interfaces whose prefixes become locators; `eth*` stands for all that begin so. All, if empty.
+    interfaces: Vec<String>,
+    /// Interfaces that are left alone; wins over `interfaces`.
+    exclude_interfaces: Vec<String>,
+    /// `form`: a CGA for each prefix; `as-configured`: addresses and parameter files that are there.
+    addresses: Addresses,
+    /// Security parameter of the CGAs that are formed, 0 to 2 (RFC 3972 §2).
+    sec: u8,
+    /// Bits of the RSA key that is made at the first start, at least 1024 (RFC 5533 §16).
+    key_bits: usize,
+    /// Where key and parameters are kept.
+    pub(crate) state_dir: PathBuf,
+    /// Where commands are taken.
+    pub(crate) socket: PathBuf,
+    /// `own`: the daemon loads and removes its table; `external`: the operator loads rules/shimq.nft.
+    pub(crate) ruleset: RulesetOwner,
+    datapath: Datapath,
+    trigger: Trigger,
+    reap: Reap,
+    exclude: Exclude,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+enum Addresses {
+    Form,
+    AsConfigured,
+}
+
+/// Who loads the table.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RulesetOwner {
+    /// The daemon; it goes with the daemon.
+    Own,
+    /// The operator, with `nft -f`; the daemon fills its sets.
+    External,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Datapath {
+    /// `queue`: what the kernel can count it counts; `queue-all`: every packet of an identity is queued.
+    mode: DatapathMode,
+    /// `input`, or `prerouting` on a host with a stateful firewall.
+    input_hook: HookName,
+    /// First queue number.
+    queue_number: u16,
+    /// Queues, and threads, of each kind.
+    queues: u16,
+    /// `batch` or `plain` (crate nfq: one verdict a system call).
+    backend: Backend,
+    /// SO_MARK of the daemon's own packets.
+    mark: u32,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+enum DatapathMode {
+    Queue,
+    QueueAll,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+enum HookName {
+    Input,
+    Prerouting,
+}
+
+/// How packets are taken from the kernel.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Backend {
+    /// Drained and answered in batches, over mnl.
+    Batch,
+    /// One packet and one verdict at a time, by the crate nfq.
+    Plain,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Trigger {
+    /// When a flow is worth a context.
+    heuristic: HeuristicName,
+    /// `volume-or-age`: octets sent.
+    bytes: u64,
+    /// `volume-or-age`: age of a flow in use.
+    age: u64,
+    /// `packet-count`: packets received.
+    packets: u64,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+enum HeuristicName {
+    VolumeOrAge,
+    PacketCount,
+    RespondOnly,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Reap {
+    /// Send Timeout; 10 to 100 are RECOMMENDED (RFC 5534 §7).
+    send_timeout: u64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Exclude {
+    /// Peers that never get a context: `2001:db8::/32`, or an address.
+    peers: Vec<String>,
+    /// TCP and UDP ports, at either end.
+    ports: Vec<u16>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let host = HostConfig::default();
+        Self {
+            interfaces: Vec::new(),
+            exclude_interfaces: Vec::new(),
+            addresses: Addresses::Form,
+            sec: host.sec,
+            key_bits: host.key_bits,
+            state_dir: host::DEFAULT_STATE_DIR.into(),
+            socket: DEFAULT_SOCKET.into(),
+            ruleset: RulesetOwner::Own,
+            datapath: Datapath::default(),
+            trigger: Trigger::default(),
+            reap: Reap::default(),
+            exclude: Exclude::default(),
+        }
+    }
+}
+
+impl Default for Datapath {
+    fn default() -> Self {
+        let rules = RulesetConfig::default();
+        Self {
+            mode: DatapathMode::Queue,
+            input_hook: HookName::Input,
+            queue_number: rules.observe.start,
+            queues: 1,
+            backend: Backend::Batch,
+            mark: rules.own_mark,
+        }
+    }
+}
+
+impl Default for Trigger {
+    fn default() -> Self {
+        let volume_or_age = VolumeOrAge::default();
+        Self {
+            heuristic: HeuristicName::VolumeOrAge,
+            bytes: volume_or_age.bytes,
+            age: volume_or_age.age.as_secs(),
+            packets: PacketCount::default().packets,
+        }
+    }
+}
+
+impl Default for Reap {
+    fn default() -> Self {
+        Self {
+            send_timeout: shim6_core::Config::default().send_timeout.as_secs(),
+        }
+    }
+}
+
+/// Why a configuration is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error(
+        "cannot read {path}: {source}: name another file with --config, or none for the defaults"
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is not TOML of this form.
+    #[error("{path}: {reason}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Line, column, what is wrong there.
+        reason: String,
+    },
+    /// A value that cannot be.
+    #[error("{key} = {value}: {reason}")]
+    Value {
+        /// The key, with its table.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// What is possible.
+        reason: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads `path`, or takes the defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], each with what to correct.
+    pub(crate) fn read(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let config: Self = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let refuse = |key, value: String, reason| Err(ConfigError::Value { key, value, reason });
+        if self.sec > 2 {
+            return refuse("sec", self.sec.to_string(), "0, 1 or 2 (RFC 4982 §5)");
+        }
+        if !(1024..=4096).contains(&self.key_bits) {
+            return refuse(
+                "key-bits",
+                self.key_bits.to_string(),
+                "1024 to 4096 (RFC 5533 §16)",
+            );
+        }
+        if !(1..=16).contains(&self.datapath.queues) {
+            return refuse(
+                "datapath.queues",
+                self.datapath.queues.to_string(),
+                "1 to 16",
+            );
+        }
+        let last = u32::from(self.datapath.queue_number) + 2 * u32::from(self.datapath.queues);
+        if last > u32::from(u16::MAX) {
+            let given = self.datapath.queue_number.to_string();
+            return refuse(
+                "datapath.queue-number",
+                given,
+                "with all queues at most 65535",
+            );
+        }
+        if self.datapath.mark == 0 {
+            return refuse(
+                "datapath.mark",
+                "0".into(),
+                "any other number: 0 marks no packet",
+            );
+        }
+        if !(1..=65_535).contains(&self.reap.send_timeout) {
+            let given = self.reap.send_timeout.to_string();
+            return refuse("reap.send-timeout", given, "1 to 65535 seconds");
+        }
+        if self.trigger.age == 0 {
+            return refuse("trigger.age", "0".into(), "at least 1 second");
+        }
+        self.excluded_peers().map(|_| ())
+    }
+
+    /// Advice that the RFCs give and this configuration does not follow.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        //= https://www.rfc-editor.org/rfc/rfc5534#section-7
+        //= id=R-056,R-057
+        //# As a result, it is RECOMMENDED that an alternate Send
+        //# Timeout value not be under 10 seconds.
+        if !(10..=100).contains(&self.reap.send_timeout) {
+            warnings.push(format!(
+                "reap.send-timeout = {}: between 10 and 100 seconds are RECOMMENDED (RFC 5534 §7)",
+                self.reap.send_timeout
+            ));
+        }
+        warnings
+    }
+
+    /// The part that takes care of addresses.
+    pub(crate) fn host(&self) -> HostConfig {
+        HostConfig {
+            interfaces: InterfaceChoice {
+                allow: self.interfaces.clone(),
+                deny: self.exclude_interfaces.clone(),
+            },
+            addresses: match self.addresses {
+                Addresses::Form => AddressMode::Form,
+                Addresses::AsConfigured => AddressMode::AsConfigured,
+            },
+            sec: self.sec,
+            key_bits: self.key_bits,
+            state_dir: self.state_dir.clone(),
+        }
+    }
+
+    /// The part that the kernel is asked for.
+    pub(crate) fn rules(&self) -> Result<RulesetConfig, ConfigError> {
+        let Datapath {
+            mode,
+            input_hook,
+            queue_number: first,
+            queues,
+            mark,
+            ..
+        } = self.datapath;
+        let heuristic = self.heuristic();
+        // A rule that the kernel cannot apply itself wants to see every packet: from the first octet.
+        let (trigger_bytes, trigger_age) = heuristic
+            .kernel_rule()
+            .map_or((0, Duration::from_mins(1)), |rule| (rule.bytes, rule.age));
+        Ok(RulesetConfig {
+            mode: match mode {
+                DatapathMode::Queue => Mode::Queue,
+                DatapathMode::QueueAll => Mode::QueueAll,
+            },
+            input_hook: match input_hook {
+                HookName::Input => InputHook::Input,
+                HookName::Prerouting => InputHook::Prerouting,
+            },
+            own_mark: mark,
+            observe: first..first + queues,
+            rewrite: first + queues..first + 2 * queues,
+            trigger_bytes,
+            trigger_age,
+            excluded_peers: self.excluded_peers()?,
+            excluded_ports: self.exclude.ports.clone(),
+        })
+    }
+
+    /// The part that the protocol runs by.
+    pub(crate) fn core(&self) -> shim6_core::Config {
+        shim6_core::Config {
+            send_timeout: Duration::from_secs(self.reap.send_timeout),
+            ..shim6_core::Config::default()
+        }
+    }
+
+    /// When a flow is worth a context.
+    pub(crate) fn heuristic(&self) -> Box<dyn Heuristic> {
+        let Trigger {
+            heuristic,
+            bytes,
+            age,
+            packets,
+        } = self.trigger;
+        match heuristic {
+            HeuristicName::VolumeOrAge => Box::new(VolumeOrAge {
+                bytes,
+                age: Duration::from_secs(age),
+            }),
+            HeuristicName::PacketCount => Box::new(PacketCount { packets }),
+            HeuristicName::RespondOnly => Box::new(RespondOnly),
+        }
+    }
+
+    /// How packets are taken from the kernel.
+    pub(crate) fn backend(&self) -> Backend {
+        self.datapath.backend
+    }
+
+    /// Whether the kernel applies the heuristic's rule, so that a candidate that comes is a trigger.
+    pub(crate) fn kernel_decides(&self) -> bool {
+        self.datapath.mode == DatapathMode::Queue && self.heuristic().kernel_rule().is_some()
+    }
+
+    fn excluded_peers(&self) -> Result<Vec<Prefix>, ConfigError> {
+        self.exclude
+            .peers
+            .iter()
+            .map(|text| parse_prefix(text))
+            .collect()
+    }
+}
+
+fn parse_prefix(text: &str) -> Result<Prefix, ConfigError> {
+    let (address, len) = text.split_once('/').unwrap_or((text, "128"));
+    let parsed = address.parse::<Ipv6Addr>().ok().zip(len.parse().ok());
+    parsed
+        .and_then(|(address, len)| Prefix::new(address, len))
+        .ok_or_else(|| ConfigError::Value {
+            key: "exclude.peers",
+            value: text.to_owned(),
+            reason: "an IPv6 prefix such as 2001:db8::/32, or an address",
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
+        config.validate().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults_and_these_are_the_papers_and_the_rfcs() {
+        let config = parse("").unwrap();
+        assert_eq!(config.core().send_timeout, Duration::from_secs(15));
+        let rules = config.rules().unwrap();
+        assert_eq!(
+            (rules.trigger_bytes, rules.trigger_age),
+            (2048, Duration::from_secs(60))
+        );
+        assert!(config.warnings().is_empty());
+    }
+
+    #[test]
+    fn a_misspelt_key_is_refused_with_its_line() {
+        let error = parse("sec = 1\n[reap]\nsend-timeuot = 3\n").unwrap_err();
+        assert!(
+            error.contains("line 3") && error.contains("send-timeuot"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_refused_with_what_can() {
+        for (text, what) in [
+            ("sec = 3", "0, 1 or 2"),
+            ("key-bits = 512", "1024"),
+            ("[exclude]\npeers = ['2001:db8::/129']", "prefix"),
+            ("[datapath]\nqueue-number = 65535", "65535"),
+            ("[reap]\nsend-timeout = 0", "1 to 65535"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(what), "{text}: {error}");
+        }
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-7
+    //= type=test
+    //= id=R-056,R-057
+    //# As a result, it is RECOMMENDED that an alternate Send
+    //# Timeout value not be under 10 seconds.
+    #[test]
+    fn a_send_timeout_that_the_rfc_advises_against_is_warned_about() {
+        assert_eq!(
+            parse("[reap]\nsend-timeout = 9").unwrap().warnings().len(),
+            1
+        );
+        assert_eq!(
+            parse("[reap]\nsend-timeout = 101")
+                .unwrap()
+                .warnings()
+                .len(),
+            1
+        );
+        assert!(
+            parse("[reap]\nsend-timeout = 10")
+                .unwrap()
+                .warnings()
+                .is_empty()
+        );
+    }
+}

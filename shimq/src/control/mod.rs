@@ -1,0 +1,37 @@
+//! How the command line talks to the daemon: JSON lines over a Unix socket.
+//!
+//! A client sends one [`Request`] line. The answer is one [`Response`] line; after
+//! [`Request::Monitor`] it is followed by one line an event until the client leaves.
+
+mod client;
+mod server;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub(crate) use client::{ControlError, ask, follow, is_running};
+pub(crate) use server::{Asked, Server};
+
+/// What a client wants.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub(crate) enum Request {
+    /// The daemon, its queues and counters.
+    Status,
+    /// Every context.
+    Contexts,
+    /// This host's addresses.
+    Locators,
+    /// Every event from now on.
+    Monitor,
+}
+
+/// The daemon's answer.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Response {
+    /// What was asked for.
+    Ok(Value),
+    /// Why there is none.
+    Error(String),
+}

@@ -1,0 +1,97 @@
+//! Sends what the endpoint wants sent.
+//!
+//! One raw socket for each source address, bound to it, so that the kernel's policy routing sees the
+//! source when it looks for a way; marked, so that no rule of ours queues these packets again. The
+//! sockets are of protocol RAW: they send whole IPv6 packets and receive none, so a kernel without
+//! Shim6 on some other address still answers strangers as it always did.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv6Addr, SocketAddrV6};
+
+use pnet_packet::ip::IpNextHeaderProtocol;
+use pnet_packet::ipv6::MutableIpv6Packet;
+use shim6_core::Transmit;
+use shim6_wire::SHIM6;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+/// IPPROTO_RAW: the IPv6 header is the sender's.
+const PROTOCOL_RAW: i32 = 255;
+
+/// Octets of an IPv6 header.
+const IPV6_HEADER: usize = 40;
+
+/// The raw sockets, by source address.
+#[derive(Debug)]
+pub(crate) struct Injector {
+    mark: u32,
+    sockets: HashMap<Ipv6Addr, Socket>,
+    packet: Vec<u8>,
+}
+
+impl Injector {
+    /// Sends nothing yet; `mark` is the SO_MARK that rules know as ours.
+    pub(crate) fn new(mark: u32) -> Self {
+        Self {
+            mark,
+            sockets: HashMap::new(),
+            packet: Vec::new(),
+        }
+    }
+
+    /// Sends a Shim6 message.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says: no route, link down, or CAP_NET_RAW is missing.
+    pub(crate) fn send(&mut self, transmit: &Transmit) -> io::Result<()> {
+        let Transmit {
+            source,
+            destination,
+            message,
+        } = transmit;
+        self.packet.clear();
+        self.packet.resize(IPV6_HEADER, 0);
+        self.packet.extend_from_slice(message);
+        if let Some(mut header) = MutableIpv6Packet::new(&mut self.packet) {
+            header.set_version(6);
+            header.set_payload_length(u16::try_from(message.len()).unwrap_or(u16::MAX));
+            header.set_next_header(IpNextHeaderProtocol(SHIM6));
+            header.set_hop_limit(64);
+            header.set_source(*source);
+            header.set_destination(*destination);
+        }
+        let socket = match self.sockets.entry(*source) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                entry.insert(open(*source, self.mark)?)
+            }
+        };
+        let destination = SockAddr::from(SocketAddrV6::new(*destination, 0, 0, 0));
+        socket.send_to(&self.packet, &destination).map(|_| ())
+    }
+
+    /// Closes the sockets of addresses that are no locators any more.
+    pub(crate) fn retain(&mut self, locators: &[Ipv6Addr]) {
+        self.sockets.retain(|source, _| locators.contains(source));
+    }
+}
+
+fn open(source: Ipv6Addr, mark: u32) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(PROTOCOL_RAW)))?;
+    socket.set_nonblocking(true)?;
+    socket.set_mark(mark)?;
+    // The address may be off its interface for a moment, and come back.
+    socket.set_freebind_v6(true)?;
+    socket.bind(&SockAddr::from(SocketAddrV6::new(source, 0, 0, 0)))?;
+    Ok(socket)
+}
+
+/// Whether this process may open raw sockets, with what to do if not.
+///
+/// # Errors
+///
+/// The kernel's refusal.
+pub(crate) fn check_capability() -> io::Result<()> {
+    Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(PROTOCOL_RAW))).map(|_| ())
+}

@@ -1,0 +1,436 @@
+//! The daemon: the one place where the protocol meets the clock, the kernel and the operator.
+//!
+//! ```text
+//!   queue threads ---FromQueue--->  +--------+ ---Transmit---> inject: raw sockets
+//!   host: addresses --------------> | Daemon | ---FlowUpdate-> queue threads, kernel's sets
+//!   counting: kernel's counters --> |  (the  | ---Event------> log, `shimq monitor`
+//!   control: commands ------------> |  core) | <--poll_timeout, clock
+//!                                   +--------+
+//! ```
+//!
+//! One task turns all of it: something happens, the core is told, and what the core has to say is
+//! carried out before anything else happens.
+
+mod counting;
+mod error;
+mod inject;
+mod kernel;
+mod queues;
+mod report;
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore, SeedableRng};
+use ring::rand::{SecureRandom, SystemRandom};
+use shim6_core::{Cause, Endpoint, Event, FlowUpdate, Instant, LocalLocator, State};
+use shimq_netfilter::queue::{BatchQueue, PlainQueue, Queue, QueueConfig, QueueError};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::clock;
+use crate::config::{Backend, Config};
+use crate::control::{self, Asked, Request, Response, Server};
+use crate::host::{self, Host, LocatorsChanged};
+pub(crate) use error::DaemonError;
+use inject::Injector;
+use kernel::Kernel;
+use queues::{FromQueue, QueueThread};
+use report::{ContextReport, CountersReport, EventReport, QueueReport, SCHEMA, StatusReport};
+
+/// Packets and notices that may wait for the endpoint.
+const CHANNEL: usize = 4096;
+
+/// Of these, how many are taken before anything else has its turn.
+const BURST: usize = 256;
+
+/// How often the queue threads are looked after.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Runs until a signal says stop.
+///
+/// # Errors
+///
+/// [`DaemonError`], each with what to do. Whatever was set up is gone on return, save the addresses
+/// that connections live on.
+pub(crate) async fn run(config: Config) -> Result<(), DaemonError> {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    if control::is_running(&config.socket) {
+        return Err(DaemonError::Running(config.socket));
+    }
+    inject::check_capability().map_err(DaemonError::raw_socket)?;
+    let (daemon, mut inputs) = Daemon::start(config).await?;
+    let result = daemon.turn(&mut inputs).await;
+    tracing::info!("stopped");
+    result
+}
+
+/// What happens to the daemon.
+struct Inputs {
+    from_queues: mpsc::Receiver<FromQueue>,
+    locators: mpsc::Receiver<LocatorsChanged>,
+    asked: mpsc::Receiver<Asked>,
+}
+
+struct Daemon {
+    config: Config,
+    started: Instant,
+    endpoint: Endpoint,
+    /// The heuristic's rule is applied by the kernel: a candidate that comes is one.
+    kernel_decides: bool,
+    queues: Vec<QueueThread>,
+    kernel: Kernel,
+    injector: Injector,
+    send_errors: u64,
+    locators: Vec<Ipv6Addr>,
+    server: Server,
+    host: Host,
+}
+
+impl Daemon {
+    async fn start(config: Config) -> Result<(Self, Inputs), DaemonError> {
+        let rules = config.rules()?;
+        let mut seed = [0; 32];
+        SystemRandom::new()
+            .fill(&mut seed)
+            .map_err(|_| DaemonError::Randomness)?;
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        rng.fill_bytes(&mut seed);
+        let mut endpoint = Endpoint::new(config.core(), config.heuristic(), seed);
+
+        // Queues are bound and threads serve them before a rule points there.
+        let (to_endpoint, from_queues) = mpsc::channel(CHANNEL);
+        let observe = rules.observe.clone().map(QueueConfig::observe);
+        let rewrite = rules.rewrite.clone().map(QueueConfig::rewrite);
+        let mut queues = Vec::new();
+        for queue in observe.chain(rewrite) {
+            let queue = open(config.backend(), &queue)?;
+            let table = endpoint.flow_table();
+            let thread = QueueThread::start(queue, table, to_endpoint.clone());
+            queues.push(thread.map_err(DaemonError::Thread)?);
+        }
+        let kernel = Kernel::start(&config, &rules)?;
+        tracing::info!(queued_by = %kernel.statement(), "rules are in force");
+        let (host, locators) = Host::start(config.host(), &mut rng).await?;
+        let (asked_sender, asked) = mpsc::channel(16);
+        let server =
+            Server::listen(&config.socket, asked_sender).map_err(|source| DaemonError::Socket {
+                path: config.socket.clone(),
+                source,
+            })?;
+        let kernel_decides = config.kernel_decides();
+        let injector = Injector::new(rules.own_mark);
+        let daemon = Self {
+            config,
+            started: clock::now(),
+            endpoint,
+            kernel_decides,
+            queues,
+            kernel,
+            injector,
+            send_errors: 0,
+            locators: Vec::new(),
+            server,
+            host,
+        };
+        Ok((
+            daemon,
+            Inputs {
+                from_queues,
+                locators,
+                asked,
+            },
+        ))
+    }
+
+    async fn turn(mut self, inputs: &mut Inputs) -> Result<(), DaemonError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Thread)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Thread)?;
+        let mut poll = tokio::time::interval(counting::INTERVAL);
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut watch = tokio::time::interval(WATCH);
+        let mut ready = false;
+        let ended = loop {
+            let due = self.endpoint.poll_timeout();
+            tokio::select! {
+                Some(first) = inputs.from_queues.recv() => {
+                    self.handle_from_queue(first);
+                    for _ in 0..BURST {
+                        let Ok(next) = inputs.from_queues.try_recv() else { break };
+                        self.handle_from_queue(next);
+                    }
+                }
+                changed = inputs.locators.recv() => {
+                    let Some(changed) = changed else { break None };
+                    self.handle_locators(&changed)?;
+                    if !ready && !self.locators.is_empty() {
+                        ready = true;
+                        tell_service_manager();
+                    }
+                }
+                () = until(due) => self.endpoint.handle_timeout(clock::now()),
+                _ = poll.tick(), if self.kernel.counts_something() => self.poll_counters()?,
+                _ = watch.tick() => self.look_after_queues()?,
+                Some(asked) = inputs.asked.recv() => self.answer(asked).await,
+                _ = terminate.recv() => break Some(()),
+                _ = interrupt.recv() => break Some(()),
+            }
+            self.carry_out()?;
+        };
+        if ended.is_some() {
+            tracing::info!("stopping; addresses stay: `shimq locators release` removes them");
+        }
+        self.kernel.stop()?;
+        self.host.stop().await?;
+        Ok(())
+    }
+
+    fn handle_from_queue(&mut self, told: FromQueue) {
+        let now = clock::now();
+        match told {
+            FromQueue::Packet(packet) => self.endpoint.handle_packet(now, &packet),
+            FromQueue::Payload(tag) => self.endpoint.handle_payload_received(now, tag),
+            FromQueue::Candidate { ulids, sent, .. } if self.kernel_decides => {
+                if sent && !self.endpoint.handle_trigger(now, ulids) {
+                    self.kernel.decline(ulids);
+                }
+            }
+            FromQueue::Candidate {
+                ulids,
+                sent,
+                octets,
+            } => {
+                self.endpoint.handle_candidate(now, ulids, sent, octets);
+            }
+        }
+    }
+
+    fn handle_locators(&mut self, changed: &LocatorsChanged) -> Result<(), DaemonError> {
+        let provable = |locator: &&host::LocalLocator| {
+            locator.key.is_some() || locator.pds.kind() != shim6_cga::Kind::Cga
+        };
+        let locators: Vec<LocalLocator> = changed
+            .locators
+            .iter()
+            .filter(provable)
+            .map(|locator| LocalLocator {
+                address: locator.address,
+                pds: locator.pds.clone(),
+                key: locator.key.clone(),
+                usable: locator.usable,
+            })
+            .collect();
+        for locator in &changed.locators {
+            tracing::info!(
+                address = %locator.address,
+                interface = %locator.interface_name,
+                usable = locator.usable,
+                "locator"
+            );
+        }
+        self.locators = locators.iter().map(|locator| locator.address).collect();
+        self.kernel.set_identities(&self.locators)?;
+        self.injector.retain(&self.locators);
+        self.endpoint.handle_local_locators(clock::now(), &locators);
+        Ok(())
+    }
+
+    fn poll_counters(&mut self) -> Result<(), DaemonError> {
+        let now = clock::now();
+        for flow in self.kernel.poll_counters(now)? {
+            self.endpoint.handle_payload_received(now, flow.local_tag);
+        }
+        Ok(())
+    }
+
+    fn look_after_queues(&mut self) -> Result<(), DaemonError> {
+        let now = clock::now();
+        for queue in &mut self.queues {
+            if let Some(ended) = queue.ended() {
+                let source = ended
+                    .err()
+                    .unwrap_or_else(|| std::io::Error::other("it returned"));
+                return Err(DaemonError::Queue {
+                    number: queue.number,
+                    source,
+                });
+            }
+            if queue.watch(now) {
+                tracing::error!(
+                    queue = queue.number,
+                    "its thread hangs; packets bypass it now"
+                );
+            }
+        }
+        // Nothing to notify outside of a service manager.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        Ok(())
+    }
+
+    /// Carries out what the core has to say.
+    fn carry_out(&mut self) -> Result<(), DaemonError> {
+        while let Some(update) = self.endpoint.poll_flow_update() {
+            // Threads first: a packet that a set sends to a queue finds its flow there.
+            for queue in &self.queues {
+                queue.update(update.clone());
+            }
+            match update {
+                FlowUpdate::Set(flow) => self.kernel.set(&flow),
+                FlowUpdate::Remove(flow) => self.kernel.remove(&flow),
+            }
+        }
+        self.kernel.commit()?;
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            if let Err(error) = self.injector.send(&transmit) {
+                self.send_errors += 1;
+                let (source, destination) = (transmit.source, transmit.destination);
+                tracing::debug!(%source, %destination, %error, "cannot send");
+            }
+        }
+        while let Some(event) = self.endpoint.poll_event() {
+            log(&event);
+            let report = EventReport::new(&event, clock::now());
+            if let Ok(line) = serde_json::to_string(&report) {
+                self.server.publish(&line);
+            }
+        }
+        Ok(())
+    }
+
+    async fn answer(&mut self, Asked { request, answer }: Asked) {
+        let now = clock::now();
+        let value = match request {
+            Request::Status => serde_json::to_value(self.status(now)),
+            Request::Contexts => {
+                let contexts = self.endpoint.contexts();
+                let reports: Vec<_> = contexts
+                    .iter()
+                    .map(|view| ContextReport::new(view, now))
+                    .collect();
+                serde_json::to_value(reports)
+            }
+            Request::Locators => match host::status(&self.config.host()).await {
+                Ok(locators) => serde_json::to_value(locators),
+                Err(error) => {
+                    let _ = answer.send(Response::Error(error.to_string()));
+                    return;
+                }
+            },
+            Request::Monitor => Ok(serde_json::Value::Null),
+        };
+        let response = match value {
+            Ok(value) => Response::Ok(value),
+            Err(error) => Response::Error(error.to_string()),
+        };
+        // A client that left needs no answer.
+        let _ = answer.send(response);
+    }
+
+    fn status(&self, now: Instant) -> StatusReport {
+        let contexts = self.endpoint.contexts();
+        let count = |test: &dyn Fn(&shim6_core::ContextView) -> bool| {
+            contexts.iter().filter(|view| test(view)).count()
+        };
+        let kernel = shimq_netfilter::queue::statistics().unwrap_or_default();
+        StatusReport {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: now.since(self.started).as_secs(),
+            ruleset: self.kernel.statement().to_string(),
+            contexts: contexts.len(),
+            established: count(&|view| view.state == State::Established),
+            exploring: count(&|view| view.reap != shim6_core::ReapState::Operational),
+            mapped: count(&|view| view.current != view.ulids.into()),
+            locators: self.locators.clone(),
+            queues: self
+                .queues
+                .iter()
+                .map(|queue| QueueReport::new(queue, &kernel))
+                .collect(),
+            counters: CountersReport::new(
+                self.endpoint.counters(),
+                self.send_errors,
+                self.kernel.polls(),
+            ),
+        }
+    }
+}
+
+fn open(backend: Backend, config: &QueueConfig) -> Result<Box<dyn Queue>, QueueError> {
+    Ok(match backend {
+        Backend::Batch => Box::new(BatchQueue::open(config)?),
+        Backend::Plain => Box::new(PlainQueue::open(config)?),
+    })
+}
+
+/// Sleeps until `due`; for ever if there is nothing to wait for.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep(due.since(clock::now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn tell_service_manager() {
+    tracing::info!("ready");
+    // Outside of a service manager there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Each change for the log: what an operator would act upon at `info`.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-9
+//= id=R-061
+//# it should be recorded in a log
+fn log(event: &Event) {
+    match event {
+        Event::Established {
+            ulids,
+            peer_locators,
+            initiated,
+            ..
+        } => {
+            tracing::info!(%ulids, peer_locators, initiated, "context established");
+        }
+        Event::Declined { ulids, cause, hold } => {
+            tracing::debug!(%ulids, cause = cause.as_str(), ?hold, "plain IPv6");
+        }
+        Event::Exploring {
+            ulids,
+            pair,
+            cause,
+            silence,
+        } => {
+            if *cause == Cause::PeerExploring {
+                tracing::info!(%ulids, %pair, "peer explores");
+            } else {
+                tracing::warn!(%ulids, %pair, cause = cause.as_str(), ?silence, "failure detected");
+            }
+        }
+        Event::PairChanged {
+            ulids,
+            from,
+            to,
+            cause,
+            explored,
+        } => {
+            tracing::warn!(%ulids, %from, %to, cause = cause.as_str(), ?explored, "pair changed");
+        }
+        Event::PairConfirmed {
+            ulids,
+            pair,
+            explored,
+        } => {
+            tracing::info!(%ulids, %pair, ?explored, "pair confirmed");
+        }
+        Event::LocatorsUpdated { ulids, peer } => {
+            tracing::debug!(%ulids, peer, "locators updated");
+        }
+        Event::Recovering { ulids } => tracing::info!(%ulids, "peer lost the context"),
+        Event::Discarded { ulids, cause, .. } => {
+            tracing::info!(%ulids, cause = cause.as_str(), "context discarded");
+        }
+    }
+}

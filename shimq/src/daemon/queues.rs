@@ -1,0 +1,274 @@
+//! The queue threads: receive, look up, map, account, verdict.
+//!
+//! A thread owns its queue and its flow table. Before the first packet of a wake-up it applies what
+//! the endpoint changed and reads the clock once; then each packet is a lookup. What a lookup cannot
+//! settle goes to the endpoint over a bounded channel; when that is full the packet is treated as if
+//! the endpoint were not there, and counted. A thread that hangs has its queue taken away, so that
+//! the rules' `bypass` lets packets pass.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc as std_mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use shim6_core::{DropReason, FlowTable, FlowUpdate, Instant, Notice, Verdict};
+use shim6_wire::Packet;
+use shimq_netfilter::queue::{self, Hook, Queue, QueuedPacket, Unbinder};
+use tokio::sync::mpsc;
+
+use crate::clock;
+
+/// How long a thread waits for packets before it shows that it is alive.
+const WAKE: Duration = Duration::from_millis(500);
+
+/// How long a thread may stay away before its queue is taken from it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a queue thread tells the endpoint.
+#[derive(Debug)]
+pub(crate) enum FromQueue {
+    /// A packet that is the endpoint's to deal with, from its IPv6 header on.
+    Packet(Vec<u8>),
+    /// [`Notice::Payload`].
+    Payload(shim6_wire::ContextTag),
+    /// [`Notice::Candidate`], with who sent it and its length.
+    Candidate {
+        ulids: shim6_core::UlidPair,
+        sent: bool,
+        octets: usize,
+    },
+}
+
+/// What a thread did. Monotonic, in packets unless said otherwise.
+#[derive(Debug)]
+pub(crate) struct QueueCounters {
+    pub(crate) wakes: AtomicU64,
+    pub(crate) packets: AtomicU64,
+    pub(crate) rewritten: AtomicU64,
+    /// Overrun reports of the kernel: some packets were lost before they were read.
+    pub(crate) overruns: AtomicU64,
+    /// Verdicts that came too late.
+    pub(crate) gone: AtomicU64,
+    /// Notices that found the channel to the endpoint full.
+    pub(crate) channel_full: AtomicU64,
+    dropped: Vec<AtomicU64>,
+}
+
+impl QueueCounters {
+    fn new() -> Self {
+        Self {
+            wakes: AtomicU64::new(0),
+            packets: AtomicU64::new(0),
+            rewritten: AtomicU64::new(0),
+            overruns: AtomicU64::new(0),
+            gone: AtomicU64::new(0),
+            channel_full: AtomicU64::new(0),
+            dropped: DropReason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize].load(Relaxed)
+    }
+}
+
+/// A queue thread, seen from the daemon.
+#[derive(Debug)]
+pub(crate) struct QueueThread {
+    pub(crate) number: u16,
+    pub(crate) receive_buffer: usize,
+    pub(crate) counters: Arc<QueueCounters>,
+    updates: std_mpsc::Sender<FlowUpdate>,
+    alive_at: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    unbinder: Unbinder,
+    unbound: bool,
+    thread: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl QueueThread {
+    /// Starts serving `queue`.
+    ///
+    /// # Errors
+    ///
+    /// No thread or descriptor can be had.
+    pub(crate) fn start(
+        queue: Box<dyn Queue>,
+        table: FlowTable,
+        to_endpoint: mpsc::Sender<FromQueue>,
+    ) -> std::io::Result<Self> {
+        let (updates, changes) = std_mpsc::channel();
+        let counters = Arc::new(QueueCounters::new());
+        let alive_at = Arc::new(AtomicU64::new(clock::now().as_micros()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (number, receive_buffer) = (queue.number(), queue.receive_buffer());
+        let unbinder = queue.unbinder()?;
+        let judge = Judge {
+            table,
+            changes,
+            to_endpoint,
+            counters: Arc::clone(&counters),
+        };
+        let worker = Worker {
+            queue,
+            judge,
+            alive_at: Arc::clone(&alive_at),
+            stop: Arc::clone(&stop),
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("queue-{number}"))
+            .spawn(move || worker.run())?;
+        Ok(Self {
+            number,
+            receive_buffer,
+            counters,
+            updates,
+            alive_at,
+            stop,
+            unbinder,
+            unbound: false,
+            thread: Some(thread),
+        })
+    }
+
+    /// Passes a change on; it is in force for every packet queued from now on.
+    pub(crate) fn update(&self, update: FlowUpdate) {
+        // A thread that ended takes no packets, so it needs no changes.
+        let _ = self.updates.send(update);
+    }
+
+    /// Takes the queue away from a thread that does not come back. Says whether it just did.
+    pub(crate) fn watch(&mut self, now: Instant) -> bool {
+        let alive_at = Instant::from_micros(self.alive_at.load(Relaxed));
+        if self.unbound || now.since(alive_at) < PATIENCE {
+            return false;
+        }
+        self.unbound = true;
+        if let Err(error) = self.unbinder.unbind() {
+            tracing::error!(queue = self.number, %error, "cannot unbind");
+        }
+        true
+    }
+
+    /// Whether the thread has ended, and with what.
+    pub(crate) fn ended(&mut self) -> Option<std::io::Result<()>> {
+        let thread = self.thread.take_if(|thread| thread.is_finished())?;
+        let panicked = |_| Err(std::io::Error::other("the thread panicked"));
+        Some(thread.join().unwrap_or_else(panicked))
+    }
+}
+
+impl Drop for QueueThread {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        if self.unbound {
+            // It hangs: waiting for it would hang as well.
+            return;
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    queue: Box<dyn Queue>,
+    judge: Judge,
+    alive_at: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Worker {
+    fn run(mut self) -> std::io::Result<()> {
+        while !self.stop.load(Relaxed) {
+            let mut now = None;
+            let judge = &mut self.judge;
+            let served = self.queue.serve(WAKE, &mut |packet| {
+                let now = *now.get_or_insert_with(|| judge.wake());
+                judge.packet(packet, now)
+            })?;
+            let counters = &self.judge.counters;
+            counters
+                .packets
+                .fetch_add(u64::from(served.packets), Relaxed);
+            counters
+                .overruns
+                .fetch_add(u64::from(served.overruns), Relaxed);
+            counters.gone.fetch_add(u64::from(served.gone), Relaxed);
+            self.alive_at.store(clock::now().as_micros(), Relaxed);
+        }
+        Ok(())
+    }
+}
+
+struct Judge {
+    table: FlowTable,
+    changes: std_mpsc::Receiver<FlowUpdate>,
+    to_endpoint: mpsc::Sender<FromQueue>,
+    counters: Arc<QueueCounters>,
+}
+
+impl Judge {
+    /// Before the first packet of a wake-up.
+    fn wake(&mut self) -> Instant {
+        while let Ok(change) = self.changes.try_recv() {
+            self.table.apply(change);
+        }
+        self.counters.wakes.fetch_add(1, Relaxed);
+        clock::now()
+    }
+
+    fn packet(&self, queued: &mut QueuedPacket<'_>, now: Instant) -> queue::Verdict {
+        let rewritable = !queued.truncated && !queued.segmented;
+        let (start, end) = (queued.start, queued.end);
+        let Ok(mut packet) = Packet::new(queued.buf, start, end) else {
+            return queue::Verdict::Accept;
+        };
+        let outgoing = queued.hook == Hook::LocalOut;
+        let (verdict, notice) = if outgoing {
+            self.table.outgoing(&mut packet, now)
+        } else {
+            self.table.incoming(&mut packet, now)
+        };
+        let range = packet.range();
+        let verdict = match verdict {
+            Verdict::Accept => queue::Verdict::Accept,
+            // A look at a part of a packet that changed its class meanwhile: the next one is whole.
+            Verdict::Rewritten | Verdict::Replaced(_) if !rewritable => queue::Verdict::Accept,
+            Verdict::Rewritten => {
+                self.counters.rewritten.fetch_add(1, Relaxed);
+                queue::Verdict::Rewrite(range.clone())
+            }
+            Verdict::Replaced(octets) => {
+                self.counters.rewritten.fetch_add(1, Relaxed);
+                let replaced = start..start + octets.len();
+                queued.buf[replaced.clone()].copy_from_slice(&octets);
+                queue::Verdict::Rewrite(replaced)
+            }
+            Verdict::Drop(reason) => {
+                self.counters.dropped[reason as usize].fetch_add(1, Relaxed);
+                queue::Verdict::Drop
+            }
+        };
+        if let Some(notice) = notice {
+            self.tell(notice, outgoing, &queued.buf[range], queued.original_len);
+        }
+        verdict
+    }
+
+    fn tell(&self, notice: Notice, sent: bool, packet: &[u8], octets: usize) {
+        let told = match notice {
+            Notice::Packet => FromQueue::Packet(packet.to_vec()),
+            Notice::Payload(tag) => FromQueue::Payload(tag),
+            Notice::Candidate(ulids) => FromQueue::Candidate {
+                ulids,
+                sent,
+                octets,
+            },
+        };
+        if self.to_endpoint.try_send(told).is_err() {
+            self.counters.channel_full.fetch_add(1, Relaxed);
+        }
+    }
+}

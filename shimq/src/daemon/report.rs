@@ -1,0 +1,286 @@
+//! What the daemon tells programs: JSON with stable keys, times in microseconds since boot.
+
+use std::net::Ipv6Addr;
+
+use serde::Serialize;
+use shim6_core::{
+    ContextView, Counters, DropReason, Event, Instant, LocatorPair, ReapState, UlidPair,
+};
+
+use super::queues::{QueueCounters, QueueThread};
+use shimq_netfilter::queue::QueueStatistics;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Version of these forms: a program may rely on keys that it knows while the number stays.
+pub(crate) const SCHEMA: u32 = 1;
+
+#[derive(Serialize)]
+pub(crate) struct Pair {
+    local: Ipv6Addr,
+    peer: Ipv6Addr,
+}
+
+impl From<UlidPair> for Pair {
+    fn from(UlidPair { local, peer }: UlidPair) -> Self {
+        Self { local, peer }
+    }
+}
+
+impl From<LocatorPair> for Pair {
+    fn from(LocatorPair { local, peer }: LocatorPair) -> Self {
+        Self { local, peer }
+    }
+}
+
+/// One line of `shimq monitor --json`.
+#[derive(Serialize)]
+pub(crate) struct EventReport {
+    /// Microseconds since boot.
+    t_us: u64,
+    event: &'static str,
+    ulids: Pair,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locators: Option<Pair>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    former_locators: Option<Pair>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    initiated: Option<bool>,
+    /// How long payload had gone unanswered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silence_us: Option<u64>,
+    /// How long the exploration took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explored_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold_s: Option<u64>,
+}
+
+impl EventReport {
+    pub(crate) fn new(event: &Event, now: Instant) -> Self {
+        let micros = |span: std::time::Duration| u64::try_from(span.as_micros()).ok();
+        let bare = |event, ulids: UlidPair| Self {
+            t_us: now.as_micros(),
+            event,
+            ulids: ulids.into(),
+            locators: None,
+            former_locators: None,
+            cause: None,
+            initiated: None,
+            silence_us: None,
+            explored_us: None,
+            hold_s: None,
+        };
+        match *event {
+            Event::Established {
+                ulids, initiated, ..
+            } => Self {
+                initiated: Some(initiated),
+                ..bare("context-established", ulids)
+            },
+            Event::Declined { ulids, cause, hold } => Self {
+                cause: Some(cause.as_str()),
+                hold_s: Some(hold.as_secs()),
+                ..bare("context-declined", ulids)
+            },
+            Event::Exploring {
+                ulids,
+                pair,
+                cause,
+                silence,
+            } => {
+                let name = if cause == shim6_core::Cause::PeerExploring {
+                    "exploring"
+                } else {
+                    "failure-detected"
+                };
+                Self {
+                    locators: Some(pair.into()),
+                    cause: Some(cause.as_str()),
+                    silence_us: micros(silence),
+                    ..bare(name, ulids)
+                }
+            }
+            Event::PairChanged {
+                ulids,
+                from,
+                to,
+                cause,
+                explored,
+            } => Self {
+                locators: Some(to.into()),
+                former_locators: Some(from.into()),
+                cause: Some(cause.as_str()),
+                explored_us: micros(explored),
+                ..bare("pair-changed", ulids)
+            },
+            Event::PairConfirmed {
+                ulids,
+                pair,
+                explored,
+            } => Self {
+                locators: Some(pair.into()),
+                explored_us: micros(explored),
+                ..bare("pair-confirmed", ulids)
+            },
+            Event::LocatorsUpdated { ulids, peer } => {
+                let name = if peer {
+                    "peer-locators-updated"
+                } else {
+                    "locators-acknowledged"
+                };
+                bare(name, ulids)
+            }
+            Event::Recovering { ulids } => bare("context-recovering", ulids),
+            Event::Discarded { ulids, cause, .. } => Self {
+                cause: Some(cause.as_str()),
+                ..bare("context-discarded", ulids)
+            },
+        }
+    }
+}
+
+/// One element of `shimq contexts --json`.
+#[derive(Serialize)]
+pub(crate) struct ContextReport {
+    ulids: Pair,
+    fii: u32,
+    state: &'static str,
+    reap: &'static str,
+    local_tag: String,
+    peer_tag: Option<String>,
+    locators: Pair,
+    mapped: bool,
+    local_locators: Vec<Ipv6Addr>,
+    peer_locators: Vec<Ipv6Addr>,
+    initiated: bool,
+    age_s: u64,
+    idle_s: Option<u64>,
+    packets_sent: u64,
+    packets_received: u64,
+    bytes_sent: u64,
+    bytes_received: u64,
+}
+
+impl ContextReport {
+    pub(crate) fn new(view: &ContextView, now: Instant) -> Self {
+        let (packets_sent, packets_received) = view.account.packets();
+        let (bytes_sent, bytes_received) = view.account.bytes();
+        let tag = |tag: shim6_wire::ContextTag| format!("{:012x}", tag.bits());
+        Self {
+            ulids: view.ulids.into(),
+            fii: view.fii.0,
+            state: view.state.as_str(),
+            reap: match view.reap {
+                ReapState::Operational => "operational",
+                ReapState::Exploring => "exploring",
+                ReapState::InboundOk => "inbound-ok",
+            },
+            local_tag: tag(view.local_tag),
+            peer_tag: view.peer_tag.map(tag),
+            locators: view.current.into(),
+            mapped: view.current != view.ulids.into(),
+            local_locators: view.local_locators.clone(),
+            peer_locators: view.peer_locators.clone(),
+            initiated: view.initiated,
+            age_s: now.since(view.created).as_secs(),
+            idle_s: view
+                .account
+                .last_used()
+                .map(|used| now.since(used).as_secs()),
+            packets_sent,
+            packets_received,
+            bytes_sent,
+            bytes_received,
+        }
+    }
+}
+
+/// `shimq status --json`.
+#[derive(Serialize)]
+pub(crate) struct StatusReport {
+    pub(crate) schema: u32,
+    pub(crate) version: &'static str,
+    pub(crate) uptime_s: u64,
+    pub(crate) ruleset: String,
+    pub(crate) contexts: usize,
+    pub(crate) established: usize,
+    pub(crate) exploring: usize,
+    pub(crate) mapped: usize,
+    pub(crate) locators: Vec<Ipv6Addr>,
+    pub(crate) queues: Vec<QueueReport>,
+    pub(crate) counters: CountersReport,
+}
+
+/// One queue: what the thread did, and what the kernel dropped before it.
+#[derive(Serialize)]
+pub(crate) struct QueueReport {
+    number: u16,
+    receive_buffer: usize,
+    wakes: u64,
+    packets: u64,
+    rewritten: u64,
+    overruns: u64,
+    verdicts_too_late: u64,
+    channel_full: u64,
+    kernel_queue_dropped: Option<u64>,
+    kernel_user_dropped: Option<u64>,
+    dropped: BTreeMap<&'static str, u64>,
+}
+
+impl QueueReport {
+    pub(crate) fn new(thread: &QueueThread, kernel: &[QueueStatistics]) -> Self {
+        let kernel = kernel.iter().find(|queue| queue.number == thread.number);
+        let counters: &QueueCounters = &thread.counters;
+        Self {
+            number: thread.number,
+            receive_buffer: thread.receive_buffer,
+            wakes: counters.wakes.load(Relaxed),
+            packets: counters.packets.load(Relaxed),
+            rewritten: counters.rewritten.load(Relaxed),
+            overruns: counters.overruns.load(Relaxed),
+            verdicts_too_late: counters.gone.load(Relaxed),
+            channel_full: counters.channel_full.load(Relaxed),
+            kernel_queue_dropped: kernel.map(|queue| queue.queue_dropped),
+            kernel_user_dropped: kernel.map(|queue| queue.user_dropped),
+            dropped: by_reason(|reason| counters.dropped(reason)),
+        }
+    }
+}
+
+/// What the endpoint and the daemon did.
+#[derive(Serialize)]
+pub(crate) struct CountersReport {
+    pub(crate) messages_received: u64,
+    pub(crate) messages_sent: u64,
+    pub(crate) send_errors: u64,
+    pub(crate) verifications: u64,
+    pub(crate) contexts_created: u64,
+    pub(crate) pair_changes: u64,
+    pub(crate) counter_polls: u64,
+    pub(crate) dropped: BTreeMap<&'static str, u64>,
+}
+
+impl CountersReport {
+    pub(crate) fn new(counters: &Counters, send_errors: u64, counter_polls: u64) -> Self {
+        Self {
+            messages_received: counters.received,
+            messages_sent: counters.sent,
+            send_errors,
+            verifications: counters.verifications,
+            contexts_created: counters.contexts_created,
+            pair_changes: counters.pair_changes,
+            counter_polls,
+            dropped: by_reason(|reason| counters.dropped(reason)),
+        }
+    }
+}
+
+fn by_reason(count: impl Fn(DropReason) -> u64) -> BTreeMap<&'static str, u64> {
+    let counts = DropReason::ALL
+        .iter()
+        .map(|&reason| (reason.as_str(), count(reason)));
+    counts.filter(|&(_, count)| count > 0).collect()
+}
