@@ -66,7 +66,15 @@ impl IcmpKind {
     /// Source: RFC 5533 §8.
     pub const fn concerns_shim6(self) -> bool {
         match self {
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-8
+            //= id=S-133
+            //# According to that recommendation, the following ICMP error messages should be
+            //# processed by the Shim6 layer and not passed to the ULP:
             Self::DestinationUnreachable { code } => matches!(code, 0..=3 | 5 | 6),
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-8
+            //= id=S-134
+            //# The following ICMP error messages report problems that cannot be addressed by the
+            //# Shim6 layer and that should be passed to the ULP (as described below):
             Self::PacketTooBig { .. } => false,
             Self::TimeExceeded { .. } => true,
             Self::ParameterProblem { in_shim6, .. } => in_shim6,

@@ -22,6 +22,9 @@ use crate::ids::ContextTag;
 use crate::message::P_BIT;
 
 /// Next Header value of a Shim6 header (RFC 5533 §5).
+//= https://www.rfc-editor.org/rfc/rfc5533#section-5
+//= id=S-003
+//# The Shim6 messages are all carried using a new IP protocol number (140).
 pub const SHIM6: u8 = 140;
 /// Next Header value that says that nothing follows (RFC 8200 §4.7).
 pub const NO_NEXT_HEADER: u8 = 59;
@@ -135,6 +138,11 @@ impl<'a> Packet<'a> {
         packet[at..at + PAYLOAD_EXT].copy_from_slice(&tag);
         packet[at] = next_header;
         packet[at + 2] |= P_BIT;
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-11.1
+        //= id=S-157
+        //# Note that this MUST NOT cause any recalculation of the ULP checksums, since the ULP
+        //# checksums are carried end-to-end and the ULP pseudo-header contains the ULIDs that are
+        //# preserved end-to-end.
         self.set_addresses(source, destination);
         Ok(())
     }

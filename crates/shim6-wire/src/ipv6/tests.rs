@@ -40,6 +40,22 @@ const LOCATORS: &str = "
 //= type=test
 //# Receiver Context Tag: 47-bit unsigned integer.  Allocated by the receiver to identify the
 //# context.
+//= https://www.rfc-editor.org/rfc/rfc5533#section-12.2
+//= id=S-161
+//= type=test
+//# Finally, the Shim6 Payload Extension header is removed from the packet (so that the ULP doesn't
+//# get confused by it), and the Next Header value in the preceding header is set to be the actual
+//# protocol number for the payload.
+//= https://www.rfc-editor.org/rfc/rfc5533#section-5
+//= id=S-003
+//= type=test
+//# The Shim6 messages are all carried using a new IP protocol number (140).
+//= https://www.rfc-editor.org/rfc/rfc5533#section-11.1
+//= id=S-157
+//= type=test
+//# Note that this MUST NOT cause any recalculation of the ULP checksums, since the ULP checksums
+//# are carried end-to-end and the ULP pseudo-header contains the ULIDs that are preserved
+//# end-to-end.
 #[test]
 fn the_payload_extension_header_is_put_in_as_the_figure_says() {
     let plain = hex(&["6ab12345 000c 11 40", ADDRESSES, UDP].concat());

@@ -46,6 +46,9 @@ pub enum ErrorCode {
 }
 
 impl Error {
+    /// Octets of the fixed fields and of the least packet in error.
+    pub(super) const MIN_LEN: usize = 16;
+
     /// Octets of the packet in error that are sent.
     ///
     /// Source: RFC 5533 §5.14, "as much of invoking packet as possible".
@@ -105,3 +108,14 @@ impl ErrorCode {
 
 /// Octets before the packet in error.
 const FIXED: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use crate::message::MessageType;
+    use crate::message::golden::assert_too_short;
+
+    #[test]
+    fn a_message_shorter_than_its_fixed_fields_is_refused() {
+        assert_too_short(MessageType::Error, 16);
+    }
+}

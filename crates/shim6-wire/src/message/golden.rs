@@ -1,5 +1,7 @@
 //! Octets of every message and option, written out by hand from the figures of the RFCs.
 
+use std::ops::Range;
+
 use super::*;
 use crate::ids::{
     Fii, Generation, InitiatorNonce, ProbeNonce, RequestNonce, ResponderNonce, Validator,
@@ -8,7 +10,7 @@ use crate::option::{
     KeepaliveTimeout, ListedLocator, LocatorList, LocatorOptions, LocatorPreferences, Preference,
     PreferenceFlags, Ulids, VerificationMethod,
 };
-use crate::test_data::{address, hex};
+use crate::test_data::{address, hex, seal};
 
 #[test]
 fn every_message_reads_as_the_figures_say() {
@@ -17,11 +19,81 @@ fn every_message_reads_as_the_figures_say() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc5533#section-5.15
+//= id=S-045
+//= type=test
+//# If padding is added, the Length field MUST NOT include the padding.
+//= https://www.rfc-editor.org/rfc/rfc5533#section-5.15
+//= id=S-046
+//= type=test
+//# Any added padding bytes MUST be zeroed by the sender
+//= https://www.rfc-editor.org/rfc/rfc5533#section-5.15.6
+//= id=S-057
+//= type=test
+//# Length = 36
+//= https://www.rfc-editor.org/rfc/rfc5534#section-5.1
+//= id=R-017
+//= type=test
+//# This field identifies the Keepalive message and MUST be set to 66 (Keepalive).
+//= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+//= id=R-023
+//= type=test
+//# This field identifies the Probe message and MUST be set to 67 (Probe).
+//= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+//= id=R-029
+//= type=test
+//# Reserved2 MUST be set to zero upon transmission and MUST be ignored upon reception.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-5.3
+//= id=R-038
+//= type=test
+//# This field identifies the option and MUST be set to 10 (Keepalive Timeout).
 #[test]
 fn every_message_is_written_as_the_figures_say() {
     for (octets, message) in all() {
         assert_eq!(message.emit(), octets, "{message:?}");
         assert_eq!(message.emitted_len(), octets.len(), "{message:?}");
+    }
+}
+
+/// Asserts that messages of type `ty` mean the same whatever these bits are. Bits count from the
+/// start of the header, as in the figures.
+#[track_caller]
+pub(super) fn assert_bits_ignored(ty: MessageType, reserved: &[Range<usize>]) {
+    for (octets, message) in all().into_iter().filter(|(_, m)| m.message_type() == ty) {
+        for bit in reserved.iter().cloned().flatten() {
+            let mut changed = octets.clone();
+            changed[bit / 8] ^= 0x80 >> (bit % 8);
+            assert_eq!(
+                Message::parse(&seal(changed)),
+                Ok(message.clone()),
+                "bit {bit}"
+            );
+        }
+    }
+}
+
+/// Asserts that a message of type `ty` is dropped in silence if it has 8 octets less than `need`.
+#[track_caller]
+pub(super) fn assert_too_short(ty: MessageType, need: usize) {
+    let have = need - 8;
+    for (mut octets, _) in all().into_iter().filter(|(_, m)| m.message_type() == ty) {
+        octets.truncate(have);
+        octets[1] = (have / 8 - 1) as u8;
+        let error = WireError::MessageTooShort { ty, need, have };
+        assert_eq!(Message::parse(&seal(octets)), Err(error));
+        assert_eq!(error.report(), None);
+    }
+}
+
+#[test]
+fn there_are_octets_of_every_message() {
+    for ty in (0..0x80).filter_map(MessageType::from_bits) {
+        assert!(
+            all()
+                .iter()
+                .any(|(_, message)| message.message_type() == ty),
+            "{ty:?}"
+        );
     }
 }
 

@@ -45,6 +45,14 @@ pub struct I2 {
 }
 
 impl I2 {
+    /// Octets of the fixed fields.
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-7.13
+    //= id=S-093
+    //# A host MUST silently discard any received I2 messages that do not satisfy all of the
+    //# following validity checks in addition to those specified in Section 12.3: o  The Hdr Ext Len
+    //# field is at least 2, i.e., the length is at least 24 octets.
+    pub(super) const MIN_LEN: usize = 24;
+
     pub(super) fn parse(mut fields: Reader<'_>) -> Result<Self, WireError> {
         //= https://www.rfc-editor.org/rfc/rfc5533#section-5.6
         //= id=S-018
@@ -84,5 +92,42 @@ impl I2 {
         option::emit_context(self.ulids.as_ref(), self.fii, out);
         self.locators.emit(out);
         option::emit_keepalive_timeout(self.keepalive_timeout, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::message::MessageType;
+    use crate::message::golden::{assert_bits_ignored, assert_too_short};
+
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-7.13
+    //= id=S-093
+    //= type=test
+    //# A host MUST silently discard any received I2 messages that do not satisfy all of the
+    //# following validity checks in addition to those specified in Section 12.3: o  The Hdr Ext Len
+    //# field is at least 2, i.e., the length is at least 24 octets.
+    #[test]
+    fn a_message_shorter_than_its_fixed_fields_is_refused() {
+        assert_too_short(MessageType::I2, 24);
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-5.6
+    //= id=S-018
+    //= type=test
+    //# Reserved1:     7-bit field.  Reserved for future use.  Zero on transmit.  MUST be ignored on
+    //# receipt.
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-5.6
+    //= id=S-019
+    //= type=test
+    //# R:             1-bit field.  Reserved for future use.  Zero on transmit.  MUST be ignored on
+    //# receipt.
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-5.6
+    //= id=S-020
+    //= type=test
+    //# Reserved2:     32-bit field.  Reserved for future use.  Zero on transmit.  MUST be ignored
+    //# on receipt.
+    #[test]
+    fn reserved_bits_are_ignored() {
+        assert_bits_ignored(MessageType::I2, &[24..31, 48..49, 160..192]);
     }
 }

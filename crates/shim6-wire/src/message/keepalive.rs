@@ -27,6 +27,9 @@ pub struct Keepalive {
 }
 
 impl Keepalive {
+    /// Octets of the fixed fields.
+    pub(super) const MIN_LEN: usize = 16;
+
     pub(super) fn parse(mut fields: Reader<'_>) -> Result<Self, WireError> {
         //= https://www.rfc-editor.org/rfc/rfc5534#section-5.1
         //= id=R-018
@@ -51,5 +54,36 @@ impl Keepalive {
 
     pub(super) fn emit(self, out: &mut Writer) {
         out.tag(self.receiver_tag).reserved::<4>();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::message::MessageType;
+    use crate::message::golden::{assert_bits_ignored, assert_too_short};
+
+    #[test]
+    fn a_message_shorter_than_its_fixed_fields_is_refused() {
+        assert_too_short(MessageType::Keepalive, 16);
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-5.1
+    //= id=R-018
+    //= type=test
+    //# Reserved1 This is a 7-bit field reserved for future use.  It is set to zero on transmit and
+    //# MUST be ignored on receipt.
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-5.1
+    //= id=R-019
+    //= type=test
+    //# R This is a 1-bit field reserved for future use.  It is set to zero on transmit and MUST be
+    //# ignored on receipt.
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-5.1
+    //= id=R-020
+    //= type=test
+    //# Reserved2 This is a 32-bit field reserved for future use.  It is set to zero on transmit and
+    //# MUST be ignored on receipt.
+    #[test]
+    fn reserved_bits_are_ignored() {
+        assert_bits_ignored(MessageType::Keepalive, &[24..31, 48..49, 96..128]);
     }
 }

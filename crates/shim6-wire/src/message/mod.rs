@@ -98,8 +98,14 @@ pub enum MessageType {
     /// See [`UpdateAck`].
     UpdateAck = 65,
     /// See [`Keepalive`].
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-5.1
+    //= id=R-017
+    //# This field identifies the Keepalive message and MUST be set to 66 (Keepalive).
     Keepalive = 66,
     /// See [`Probe`].
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+    //= id=R-023
+    //# This field identifies the Probe message and MUST be set to 67 (Probe).
     Probe = 67,
     /// See [`Error`].
     Error = 68,
@@ -237,6 +243,10 @@ impl MessageType {
     /// Whether octets 6 to 12 are a tag by which the receiver finds the context.
     const fn has_receiver_tag(self) -> bool {
         match self {
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-5.3
+            //= id=S-009
+            //# Type codes 0-63 will not trigger R1bis messages on a missing context, while codes
+            //# 64-127 will trigger R1bis.
             Self::UpdateRequest | Self::UpdateAck | Self::Keepalive | Self::Probe => true,
             Self::I1 | Self::R1 | Self::I2 | Self::R2 | Self::R1bis | Self::I2bis | Self::Error => {
                 false
@@ -247,24 +257,17 @@ impl MessageType {
     /// Octets that a message of this type has at least.
     pub(crate) const fn min_len(self) -> usize {
         match self {
-            //= https://www.rfc-editor.org/rfc/rfc5533#section-7.9
-            //= id=S-010
-            //# The Hdr Ext Len field is at least 1, i.e., the length is at least 16 octets.
-            Self::I1
-            | Self::R1
-            | Self::R2
-            | Self::R1bis
-            | Self::UpdateRequest
-            | Self::UpdateAck
-            | Self::Keepalive
-            | Self::Probe
-            | Self::Error => 16,
-            //= https://www.rfc-editor.org/rfc/rfc5533#section-7.13
-            //# The Hdr Ext Len field is at least 2, i.e., the length is at least 24 octets.
-            Self::I2 => 24,
-            //= https://www.rfc-editor.org/rfc/rfc5533#section-7.20
-            //# The Hdr Ext Len field is at least 3, i.e., the length is at least 32 octets.
-            Self::I2bis => 32,
+            Self::I1 => I1::MIN_LEN,
+            Self::R1 => R1::MIN_LEN,
+            Self::I2 => I2::MIN_LEN,
+            Self::R2 => R2::MIN_LEN,
+            Self::R1bis => R1bis::MIN_LEN,
+            Self::I2bis => I2bis::MIN_LEN,
+            Self::UpdateRequest => UpdateRequest::MIN_LEN,
+            Self::UpdateAck => UpdateAck::MIN_LEN,
+            Self::Keepalive => Keepalive::MIN_LEN,
+            Self::Probe => Probe::MIN_LEN,
+            Self::Error => Error::MIN_LEN,
         }
     }
 }

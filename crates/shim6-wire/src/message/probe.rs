@@ -69,6 +69,9 @@ pub struct ProbeReport {
 }
 
 impl Probe {
+    /// Octets of the fields before the first report.
+    pub(super) const MIN_LEN: usize = 16;
+
     pub(super) fn parse(mut fields: Reader<'_>) -> Result<Self, WireError> {
         //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
         //= id=R-024
@@ -109,6 +112,9 @@ impl Probe {
         let received = &self.received[..self.received.len().min(MAX_REPORTS)];
         // Precvd is the upper half, as in the figure, although the text has Psent first.
         let counts = (received.len() << 4 | sent.len()) as u8;
+        //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+        //= id=R-029
+        //# Reserved2 MUST be set to zero upon transmission and MUST be ignored upon reception.
         out.tag(self.receiver_tag)
             .put(&[counts, self.state.bits() << STATE_SHIFT])
             .reserved::<2>();
@@ -165,7 +171,7 @@ impl ProbeReport {
 /// Offset of the first option of the Probe in `message`.
 pub(super) fn options_at(message: &[u8]) -> Option<usize> {
     let (sent, received) = split_counts(*message.get(COUNTS_AT)?);
-    Some(FIXED + (sent + received) * ProbeReport::LEN)
+    Some(Probe::MIN_LEN + (sent + received) * ProbeReport::LEN)
 }
 
 fn reports(fields: &mut Reader<'_>, count: usize) -> Result<Vec<ProbeReport>, WireError> {
@@ -180,11 +186,38 @@ fn split_counts(counts: u8) -> (usize, usize) {
 /// Reports of either kind that four bits can count.
 const MAX_REPORTS: usize = 15;
 
-/// Octets before the first report.
-const FIXED: usize = 16;
-
 /// Offset of Precvd and Psent.
 const COUNTS_AT: usize = 12;
 
 /// The state is the upper two bits of its octet.
 const STATE_SHIFT: u32 = 6;
+
+#[cfg(test)]
+mod tests {
+    use crate::message::MessageType;
+    use crate::message::golden::{assert_bits_ignored, assert_too_short};
+
+    #[test]
+    fn a_message_shorter_than_its_fixed_fields_is_refused() {
+        assert_too_short(MessageType::Probe, 16);
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+    //= id=R-024
+    //= type=test
+    //# Reserved This is a 7-bit field reserved for future use.  It is set to zero on transmit and
+    //# MUST be ignored on receipt.
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+    //= id=R-025
+    //= type=test
+    //# R This is a 1-bit field reserved for future use.  It is set to zero on transmit and MUST be
+    //# ignored on receipt.
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+    //= id=R-030
+    //= type=test
+    //# Reserved2 MUST be set to zero upon transmission and MUST be ignored upon reception.
+    #[test]
+    fn reserved_bits_are_ignored() {
+        assert_bits_ignored(MessageType::Probe, &[24..31, 48..49, 106..128]);
+    }
+}

@@ -78,6 +78,9 @@ impl LocatorPreferences {
     /// Elements are as short as can say what all of them say.
     pub(super) fn contents(&self) -> Vec<u8> {
         let says = |octet: fn(&Preference) -> u8| self.elements.iter().any(|e| octet(e) != 0);
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-5.15.3
+        //= id=S-053
+        //# This specification defines the cases when the length is 1, 2, or 3.
         let element_len: u8 = match (says(|e| e.priority), says(|e| e.weight)) {
             (false, false) => 1,
             (true, false) => 2,

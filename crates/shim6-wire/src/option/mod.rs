@@ -49,6 +49,9 @@ pub enum OptionType {
     /// Forked Instance Identifier, when it is not zero.
     Fii = 7,
     /// The Keepalive Timeout that the sender asks of the receiver (RFC 5534 §5.3).
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-5.3
+    //= id=R-038
+    //# This field identifies the option and MUST be set to 10 (Keepalive Timeout).
     KeepaliveTimeout = 10,
 }
 
@@ -146,7 +149,14 @@ impl Options {
         for tlv in Tlvs::new(reader.rest(), reader.at()) {
             let tlv = tlv?;
             match OptionType::from_bits(tlv.ty).filter(|ty| valid.contains(ty)) {
+                //= https://www.rfc-editor.org/rfc/rfc5533#section-5.15
+                //= id=S-048
+                //# C:             Critical.  One, if this parameter is critical and MUST be
+                //# recognized by the recipient; zero otherwise.
                 Some(ty) => options.take(ty, &tlv)?,
+                //= https://www.rfc-editor.org/rfc/rfc5533#section-5.15
+                //= id=S-050
+                //# If C=1, then the host SHOULD send back a Shim6 Error message with Error Code=1
                 //= https://www.rfc-editor.org/rfc/rfc5533#section-5.15
                 //= id=S-051
                 //# When C=1, the rest of the message MUST NOT be processed.
@@ -308,6 +318,9 @@ impl<'a> Tlvs<'a> {
             ty: ty_and_c >> 1,
             critical: ty_and_c & 1 == 1,
             at,
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-5.15
+            //= id=S-047
+            //# their values SHOULD NOT be checked by the receiver.
             contents: &option[TYPE_AND_LENGTH..TYPE_AND_LENGTH + length],
         })
     }

@@ -43,6 +43,10 @@ fn the_total_length_is_that_of_the_formula() {
 //= id=S-049
 //= type=test
 //# If C=0, then the option is silently ignored, and the rest of the message is processed.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-5.1
+//= id=R-021
+//= type=test
+//# However, there are currently no defined options that are useful in a Keepalive message.
 #[test]
 fn an_option_that_is_unknown_or_out_of_place_is_skipped() {
     let unknown = "00160004 00000000"; // Type 11
@@ -63,6 +67,10 @@ fn an_option_that_is_unknown_or_out_of_place_is_skipped() {
 //# If there is any option in the message with C=1 that isn't known to the host, then the host MUST
 //# send a Shim6 Error message with Error Code=1 with the Pointer field referencing the first octet
 //# of the Option Type.
+//= https://www.rfc-editor.org/rfc/rfc5533#section-5.15
+//= id=S-051
+//= type=test
+//# When C=1, the rest of the message MUST NOT be processed.
 #[test]
 fn a_critical_option_that_is_unknown_or_out_of_place_is_reported_at_its_type() {
     let skipped = "00160004 00000000"; // Type 11, C = 0
@@ -142,6 +150,11 @@ fn an_option_past_the_end_of_the_message_is_refused() {
     assert_eq!(error.report(), None);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc5534#section-5.3
+//= id=R-039
+//= type=test
+//# Length This field MUST be set as specified in Section 5.1 of the Shim6 protocol description
+//# [RFC5533] -- that is, set to 4.
 #[test]
 fn an_option_of_a_wrong_length_is_refused() {
     let ulids = "20010db8 00000000 00000000 0000000a 20010db8 00000000 00000000 0000000b";

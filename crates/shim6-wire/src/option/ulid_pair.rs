@@ -39,6 +39,9 @@ impl Ulids {
         })
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-5.15.6
+    //= id=S-057
+    //# Length = 36
     pub(super) fn contents(&self) -> Vec<u8> {
         [&[0; 4][..], &self.sender.octets(), &self.receiver.octets()].concat()
     }
