@@ -100,10 +100,19 @@ impl<'a> Daemon<'a> {
         })
     }
 
-    /// Waits until the daemon answers; the first start makes a key, which takes seconds.
-    pub(super) fn wait_until_ready(&mut self, interrupted: &AtomicBool) -> Result<(), DemoError> {
+    /// Waits until the daemon has an address of each of `providers` that connections can use, and
+    /// returns the first one's. The first start makes a key, which takes seconds.
+    pub(super) fn wait_until_ready(
+        &mut self,
+        providers: &[Provider],
+        interrupted: &AtomicBool,
+    ) -> Result<Ipv6Addr, DemoError> {
         let deadline = Instant::now() + READY_PATIENCE;
-        while self.ask("status").is_err() {
+        loop {
+            let usable: Vec<_> = providers.iter().map_while(|p| self.locator(p)).collect();
+            if let Some(&first) = usable.first().filter(|_| usable.len() == providers.len()) {
+                return Ok(first);
+            }
             if interrupted.load(Ordering::Relaxed) {
                 return Err(DemoError::Interrupted);
             }
@@ -113,7 +122,6 @@ impl<'a> Daemon<'a> {
             }
             thread::sleep(Duration::from_millis(50));
         }
-        Ok(())
     }
 
     /// Fails if the daemon has ended.
@@ -124,16 +132,15 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// The address that the daemon has formed from the prefix of `provider`.
-    pub(super) fn locator(&self, provider: Provider) -> Result<Ipv6Addr, DemoError> {
-        let failure = || self.failure("has formed no address of the first provider");
-        let locators: Vec<Locator> =
-            serde_json::from_slice(&self.ask("locators")?).map_err(|_| failure())?;
+    /// The address that the daemon has formed from the prefix of `provider`, once it can be used.
+    fn locator(&self, provider: &Provider) -> Option<Ipv6Addr> {
+        let locators: Vec<Locator> = serde_json::from_slice(&self.ask("locators").ok()?).ok()?;
         locators
             .into_iter()
+            .find(|locator| {
+                provider.prefix.contains(locator.address) && locator.state == "preferred"
+            })
             .map(|locator| locator.address)
-            .find(|address| provider.prefix.contains(*address) && *address != provider.host())
-            .ok_or_else(failure)
     }
 
     /// Sends every event to `listener` from now on, until the returned process is dropped.
@@ -190,6 +197,7 @@ impl<'a> Daemon<'a> {
 #[derive(Deserialize)]
 struct Locator {
     address: Ipv6Addr,
+    state: String,
 }
 
 /// How long a daemon may take to start, making a key included.

@@ -60,9 +60,10 @@ pub(super) fn run(plan: &Plan, interrupted: &AtomicBool) -> Result<Observation, 
             .say("Starting shimq on both hosts; each makes a key first.");
         let mut at_a = Daemon::start(Host::A, &network.a, folders)?;
         let mut at_b = Daemon::start(Host::B, &network.b, folders)?;
-        at_a.wait_until_ready(interrupted)?;
-        at_b.wait_until_ready(interrupted)?;
-        ends = (at_a.locator(A[0])?, at_b.locator(B[0])?);
+        ends = (
+            at_a.wait_until_ready(&A, interrupted)?,
+            at_b.wait_until_ready(&B, interrupted)?,
+        );
         for daemon in [at_a, at_b] {
             monitors.push(daemon.follow(listener.clone())?);
             daemons.push(daemon);

@@ -53,6 +53,8 @@ pub(super) struct Watch<'a> {
     timeline: Timeline,
     cut_delay: Duration,
     received: Vec<(Moment, u64)>,
+    /// Of the silences that were told; every longer one is.
+    longest_silence: Duration,
     /// Hosts whose daemon has reported the context.
     established: Vec<Host>,
     /// Since when the connection is fit to be cut.
@@ -87,6 +89,7 @@ impl<'a> Watch<'a> {
             timeline,
             cut_delay,
             received: Vec::new(),
+            longest_silence: SILENCE,
             established: Vec::new(),
             ready: None,
             counters: Counters::default(),
@@ -178,7 +181,8 @@ impl<'a> Watch<'a> {
             }
         }
         let silence = now.since(before);
-        if silence >= SILENCE && self.cut.is_some() {
+        if silence > self.longest_silence && self.cut.is_some() {
+            self.longest_silence = silence;
             let silence = silence.as_millis();
             let text = format!("application receives again, after {silence} ms of silence");
             self.timeline.note(now, text);
@@ -307,7 +311,7 @@ const ROUTER_INTERVAL: Duration = Duration::from_millis(200);
 /// More octets than any control message in one interval: it is the file that a path carries.
 const FILE_OCTETS: u64 = 10_000;
 
-/// A pause that is worth a line; pacing alone makes shorter ones.
+/// Pacing and losses alone make silences as long as this.
 const SILENCE: Duration = Duration::from_millis(100);
 
 /// How long the daemons may take to set up a context.

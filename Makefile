@@ -1,0 +1,34 @@
+# Two commands for newcomers: `make demo` and `make test`. Each installs what it needs.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+
+# What building needs, and what the demo and the tests run.
+BUILD_PACKAGES := build-essential pkg-config libmnl-dev libnftnl-dev
+DEMO_PACKAGES  := iproute2 nftables curl python3 util-linux
+TEST_PACKAGES  := iputils-ping tcpdump tshark ethtool procps
+
+.PHONY: demo test check test-vm deps-demo deps-test help
+
+help:
+	@echo 'make demo      a TCP connection outlives its path, on two hosts made for it'
+	@echo 'make test      everything that CI runs'
+	@echo 'make test-vm   the same path failure on Debian'\''s stock kernel, in QEMU'
+
+demo: deps-demo
+	$(CARGO) build --release --locked -p shimq
+	$${CARGO_TARGET_DIR:-target}/release/shimq demo $(DEMO_ARGS)
+
+test: deps-test
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) test --workspace --locked
+
+test-vm: deps-demo
+	tests/vm/run
+
+deps-demo:
+	@tests/install $(BUILD_PACKAGES) $(DEMO_PACKAGES)
+
+deps-test:
+	@tests/install $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES)
