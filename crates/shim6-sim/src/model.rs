@@ -1,0 +1,228 @@
+//! The judge: what no history may contain, whatever happens to hosts and links.
+//!
+//! It knows the truth that hosts do not (which address is whose, what really arrived where) and holds
+//! against it what they send:
+//!
+//! - payload goes to addresses of its peer only, and not to one that nothing came back from;
+//! - probes, keepalives and updates go to addresses of their context's peer only;
+//! - no two contexts of a host share a tag;
+//! - probes keep the pace of RFC 5534: one for each packet that asks for one, else at intervals that
+//!   grow while nothing is heard;
+//! - timers make progress;
+//! - nobody sends to an address that the script forbids.
+//!
+//! That the upper layers get what was sent to them, and all of it right, is checked where they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use shim6_core::{ContextView, Instant, Transmit};
+use shim6_wire::{Class, ContextTag, MessageType, classify};
+
+use crate::host::HostId;
+use crate::packet::{self, control_packet};
+
+/// What made a host act.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stimulus {
+    /// A packet arrived.
+    Packet,
+    /// A timer was due.
+    Timer,
+    /// Its own upper layer, its addresses, its operator.
+    Local,
+}
+
+/// Why a history is wrong.
+pub(crate) type Fault = String;
+
+/// Probes of one context that nobody asked for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    last: Option<Instant>,
+    /// Sent since the peer was last heard.
+    unheard: u32,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    owners: BTreeMap<Ipv6Addr, HostId>,
+    /// Where packets of a host arrived, and whether their receiver was heard after that.
+    reached: BTreeMap<(HostId, Ipv6Addr), bool>,
+    forbidden: BTreeSet<Ipv6Addr>,
+    paces: BTreeMap<(HostId, ContextTag), Pace>,
+    /// Probes sent for the packet or timer that is being handled.
+    for_stimulus: u32,
+}
+
+impl Model {
+    /// `host` has `address` from now on; nobody else ever does.
+    pub(crate) fn own(&mut self, host: HostId, address: Ipv6Addr) {
+        self.owners.insert(address, host);
+    }
+
+    pub(crate) fn owner(&self, address: Ipv6Addr) -> Option<HostId> {
+        self.owners.get(&address).copied()
+    }
+
+    pub(crate) fn forbid(&mut self, address: Ipv6Addr) {
+        self.forbidden.insert(address);
+    }
+
+    pub(crate) fn stimulated(&mut self) {
+        self.for_stimulus = 0;
+    }
+
+    /// A packet of `from` arrived at `to`.
+    pub(crate) fn arrived(&mut self, from: HostId, to: HostId, destination: Ipv6Addr) {
+        self.reached.entry((from, destination)).or_insert(false);
+        for (&(sender, address), answered) in &mut self.reached {
+            if sender == to && self.owners.get(&address) == Some(&from) {
+                *answered = true;
+            }
+        }
+        for (&(host, _), pace) in &mut self.paces {
+            if host == to {
+                pace.unheard = 0;
+            }
+        }
+    }
+
+    /// `host` sends `wire`, which its upper layer handed over as `given`.
+    pub(crate) fn check_payload(
+        &self,
+        host: HostId,
+        given: &[u8],
+        wire: &[u8],
+    ) -> Result<(), Fault> {
+        let (ulid, destination) = (packet::destination(given), packet::destination(wire));
+        if self.forbidden.contains(&destination) {
+            return Err(format!("{host} sends payload to forbidden {destination}"));
+        }
+        if packet::tag_of(wire).is_none() {
+            return (given == wire)
+                .then_some(())
+                .ok_or_else(|| format!("{host} changes a packet without tagging it"));
+        }
+        if self.owner(destination) != self.owner(ulid) {
+            return Err(format!("{host} sends payload for {ulid} to {destination}"));
+        }
+        if destination != ulid && self.reached.get(&(host, destination)) != Some(&true) {
+            return Err(format!(
+                "{host} sends payload to {destination}, which never answered"
+            ));
+        }
+        Ok(())
+    }
+
+    /// `host` sends a control message.
+    pub(crate) fn check_control(
+        &mut self,
+        host: HostId,
+        contexts: impl FnOnce() -> Vec<ContextView>,
+        transmit: &Transmit,
+        stimulus: Stimulus,
+        now: Instant,
+        initial_probe_timeout: Duration,
+    ) -> Result<(), Fault> {
+        let destination = transmit.destination;
+        if self.forbidden.contains(&destination) {
+            return Err(format!("{host} sends to forbidden {destination}"));
+        }
+        let octets = control_packet(transmit);
+        if octets.len() > shim6_wire::MAX_CONTROL_PACKET {
+            return Err(format!("{host} sends a message of {} octets", octets.len()));
+        }
+        let Class::Control { at } = classify(&octets) else {
+            return Err(format!("{host} sends a message that is none"));
+        };
+        let Some(tag) = shim6_wire::receiver_tag(&octets[at..]) else {
+            return Ok(());
+        };
+        let of_context = contexts()
+            .into_iter()
+            .find(|context| context.peer_tag == Some(tag));
+        let Some(context) = of_context else {
+            return Err(format!("{host} sends on {tag:?}, which no context has"));
+        };
+        if self.owner(destination) != self.owner(context.ulids.peer) {
+            return Err(format!(
+                "{host} sends to {destination} in the context of {}",
+                context.ulids
+            ));
+        }
+        let is_probe = octets[at + 2] == MessageType::Probe as u8;
+        if is_probe {
+            self.check_pace(host, tag, stimulus, now, initial_probe_timeout)?;
+        }
+        Ok(())
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-4.3
+    //= type=test
+    //= id=R-015
+    //# However, all nodes MUST perform this process sequentially and with exponential back-off.
+    fn check_pace(
+        &mut self,
+        host: HostId,
+        tag: ContextTag,
+        stimulus: Stimulus,
+        now: Instant,
+        initial_probe_timeout: Duration,
+    ) -> Result<(), Fault> {
+        /// Number of Initial Probes (RFC 5534 §7).
+        const INITIAL: u32 = 4;
+        /// Max Probe Timeout (RFC 5534 §7).
+        const LONGEST: Duration = Duration::from_secs(60);
+
+        self.for_stimulus += 1;
+        match stimulus {
+            Stimulus::Packet if self.for_stimulus > 1 => {
+                return Err(format!("{host} sends two probes for one packet"));
+            }
+            Stimulus::Packet | Stimulus::Local => return Ok(()),
+            Stimulus::Timer => {}
+        }
+        let pace = self.paces.entry((host, tag)).or_default();
+        if let Some(last) = pace.last
+            && pace.unheard > 0
+        {
+            let doublings = pace.unheard.saturating_sub(INITIAL).min(16);
+            let nominal = (initial_probe_timeout * (1 << doublings)).min(LONGEST);
+            // A fifth less is within the randomisation.
+            let least = nominal * 4 / 5;
+            if now.since(last) < least {
+                return Err(format!(
+                    "{host} sends probe {} after {:?}, not {least:?}",
+                    pace.unheard,
+                    now.since(last)
+                ));
+            }
+        }
+        pace.last = Some(now);
+        pace.unheard += 1;
+        Ok(())
+    }
+
+    /// The contexts of `host` as they are after something changed.
+    pub(crate) fn check_contexts(host: HostId, contexts: &[ContextView]) -> Result<(), Fault> {
+        let tags: BTreeSet<_> = contexts.iter().map(|context| context.local_tag).collect();
+        if tags.len() < contexts.len() {
+            return Err(format!("{host} has two contexts with one tag"));
+        }
+        Ok(())
+    }
+
+    /// After a timer was handled at `now`, the next one is due at `next`.
+    pub(crate) fn check_progress(
+        host: HostId,
+        now: Instant,
+        next: Option<Instant>,
+    ) -> Result<(), Fault> {
+        match next {
+            Some(next) if next <= now => Err(format!("{host} waits for a time that is past")),
+            Some(_) | None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,644 @@
+//! The world: clock, queue, hosts, links, and the script's way to all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore, SeedableRng};
+use shim6_cga::SubnetPrefix;
+use shim6_core::{
+    ContextView, Counters, Event, FlowUpdate, Instant, LocalLocator, LocatorPair, Notice, UlidPair,
+    Verdict,
+};
+use shim6_wire::{MessageType, Packet};
+
+use crate::host::{Host, HostId, HostSpec, Kind};
+use crate::model::{Fault, Model, Stimulus};
+use crate::net::{Fate, Link, Net, Pair};
+use crate::packet::{self, Datagram};
+use crate::trace::{Record, Trace};
+use crate::traffic::{Flow, FlowId, FlowStats, Pattern};
+
+/// What the queue holds.
+#[derive(Debug)]
+enum Due {
+    Arrival { from: HostId, octets: Vec<u8> },
+    Tick(FlowId),
+}
+
+/// Hosts, links and faults on a virtual clock.
+///
+/// A violation of what the judge holds sacred panics; seed and trace are printed when the world is
+/// dropped in a panic, whatever caused it.
+#[derive(Debug)]
+pub struct World {
+    seed: u64,
+    now: Instant,
+    rng: ChaCha20Rng,
+    net: Net,
+    hosts: Vec<Host>,
+    /// Where packets are received now.
+    addresses: BTreeMap<Ipv6Addr, HostId>,
+    flows: Vec<Flow>,
+    queue: BTreeMap<(Instant, u64), Due>,
+    timers: BTreeSet<(Instant, HostId)>,
+    timer_of: BTreeMap<HostId, Instant>,
+    enqueued: u64,
+    model: Model,
+    trace: Trace,
+}
+
+impl World {
+    /// An empty world, one second after its beginning.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            now: Instant::from_micros(1_000_000),
+            rng: ChaCha20Rng::seed_from_u64(seed),
+            net: Net::default(),
+            hosts: Vec::new(),
+            addresses: BTreeMap::new(),
+            flows: Vec::new(),
+            queue: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            timer_of: BTreeMap::new(),
+            enqueued: 0,
+            model: Model::default(),
+            trace: Trace::default(),
+        }
+    }
+
+    /// Adds a host and starts it.
+    pub fn add_host(&mut self, spec: HostSpec) -> HostId {
+        let id = HostId(self.hosts.len());
+        for locator in &spec.locators {
+            self.model.own(id, locator.address);
+            if locator.usable {
+                self.addresses.insert(locator.address, id);
+            }
+        }
+        self.hosts.push(Host::new(spec));
+        self.boot(id);
+        id
+    }
+
+    /// Starts a flow between the first addresses of two hosts.
+    pub fn start(&mut self, from: HostId, to: HostId, pattern: Pattern) -> FlowId {
+        let ulids = UlidPair {
+            local: self.address(from, 0),
+            peer: self.address(to, 0),
+        };
+        self.start_between(from, to, ulids, pattern)
+    }
+
+    /// Starts a flow between any two addresses of two hosts.
+    pub fn start_between(
+        &mut self,
+        from: HostId,
+        to: HostId,
+        ulids: UlidPair,
+        pattern: Pattern,
+    ) -> FlowId {
+        let id = FlowId(self.flows.len() as u16);
+        self.flows.push(Flow {
+            from,
+            to,
+            ulids,
+            pattern,
+            running: true,
+            stats: FlowStats::default(),
+        });
+        self.enqueue(self.now, Due::Tick(id));
+        id
+    }
+
+    /// Ends a flow.
+    pub fn stop(&mut self, flow: FlowId) {
+        self.flows[usize::from(flow.0)].running = false;
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, span: Duration) {
+        let end = self.now + span;
+        self.run_until(end, |_| false);
+    }
+
+    /// Lets time pass until `done`, asked after each thing that happens, or until `end`; says whether
+    /// it was `done`.
+    pub fn run_until(&mut self, end: Instant, mut done: impl FnMut(&Self) -> bool) -> bool {
+        loop {
+            if done(self) {
+                return true;
+            }
+            let timer = self.timers.first().copied();
+            let queued = self.queue.first_key_value().map(|(&key, _)| key);
+            let next = timer.map(|(at, _)| at).into_iter();
+            let Some(next) = next.chain(queued.map(|(at, _)| at)).min() else {
+                break;
+            };
+            if next > end {
+                break;
+            }
+            self.now = self.now.max(next);
+            match timer {
+                Some((at, host)) if at == next => self.handle_timer(host),
+                Some(_) | None => self.handle_queued(),
+            }
+        }
+        self.now = end;
+        false
+    }
+
+    fn handle_queued(&mut self) {
+        match self.queue.pop_first() {
+            Some((_, Due::Arrival { from, octets })) => self.arrive(from, octets),
+            Some((_, Due::Tick(id))) => self.tick(id),
+            None => {}
+        }
+    }
+
+    fn handle_timer(&mut self, host: HostId) {
+        self.model.stimulated();
+        let now = self.clock_of(host);
+        if let Some(engine) = &mut self.hosts[host.0].engine {
+            engine.endpoint.handle_timeout(now);
+            let next = engine.endpoint.poll_timeout();
+            judge(Model::check_progress(host, now, next));
+        }
+        self.drain(host, Stimulus::Timer);
+    }
+
+    fn tick(&mut self, id: FlowId) {
+        let flow = &mut self.flows[usize::from(id.0)];
+        if !flow.running {
+            return;
+        }
+        let (from, interval) = (flow.from, flow.pattern.interval);
+        let datagram = flow.next(id);
+        self.enqueue(self.now + interval, Due::Tick(id));
+        self.send_payload(from, &datagram.emit());
+    }
+
+    /// The upper layer of `host` sends.
+    fn send_payload(&mut self, host: HostId, given: &[u8]) {
+        self.model.stimulated();
+        let now = self.clock_of(host);
+        let Some(engine) = &mut self.hosts[host.0].engine else {
+            self.post(host, given.to_vec());
+            return;
+        };
+        let mut buffer = vec![0xa5; Packet::HEADROOM];
+        buffer.extend_from_slice(given);
+        let end = buffer.len();
+        let Ok(mut packet) = Packet::new(&mut buffer, Packet::HEADROOM, end) else {
+            panic!("upper layers send packets");
+        };
+        let (verdict, notice) = engine.table.outgoing(&mut packet, now);
+        let wire = match verdict {
+            Verdict::Accept | Verdict::Rewritten => Some(packet.octets().to_vec()),
+            Verdict::Replaced(packet) => Some(packet),
+            Verdict::Drop(_) => None,
+        };
+        match notice {
+            Some(Notice::Candidate(ulids)) => {
+                engine
+                    .endpoint
+                    .handle_candidate(now, ulids, true, given.len());
+            }
+            Some(Notice::Payload(_) | Notice::Packet) | None => {}
+        }
+        if let Some(wire) = wire {
+            judge(self.model.check_payload(host, given, &wire));
+            match packet::tag_of(&wire) {
+                Some(_) => self.hosts[host.0].mapped += 1,
+                None => self.hosts[host.0].untouched += 1,
+            }
+            self.post(host, wire);
+        }
+        self.drain(host, Stimulus::Local);
+    }
+
+    /// `host` hands `octets` to the network.
+    fn post(&mut self, host: HostId, octets: Vec<u8>) {
+        let pair = Pair {
+            source: packet::source(&octets),
+            destination: packet::destination(&octets),
+        };
+        let fate = self.net.fate(host, pair, &mut self.rng);
+        let (word, first, again) = match fate {
+            Fate::Arrives(first, again) => ("", Some(first), again),
+            Fate::Cut => ("cut", None, None),
+            Fate::Lost => ("lost", None, None),
+            Fate::Filtered => ("filtered", None, None),
+        };
+        for transit in first.into_iter().chain(again) {
+            let octets = octets.clone();
+            self.enqueue(self.now + transit, Due::Arrival { from: host, octets });
+        }
+        self.trace.note(self.now, Record::Sent(host, octets, word));
+    }
+
+    fn arrive(&mut self, from: HostId, octets: Vec<u8>) {
+        let destination = packet::destination(&octets);
+        let Some(&host) = self.addresses.get(&destination) else {
+            return;
+        };
+        self.model.stimulated();
+        self.model.arrived(from, host, destination);
+        self.trace
+            .note(self.now, Record::Arrived(host, octets.clone()));
+        match self.hosts[host.0].spec.kind {
+            Kind::Shim6 => self.receive(host, octets),
+            Kind::Puppet => self.hosts[host.0].inbox.push(octets),
+            Kind::Refusing if !is_plain(&octets) => {
+                self.post(host, packet::unrecognized_next_header(&octets));
+            }
+            Kind::Silent if !is_plain(&octets) => {}
+            Kind::Refusing | Kind::Silent => self.deliver(host, &octets),
+        }
+    }
+
+    fn receive(&mut self, host: HostId, mut octets: Vec<u8>) {
+        let now = self.clock_of(host);
+        let Some(engine) = &mut self.hosts[host.0].engine else {
+            return;
+        };
+        let end = octets.len();
+        let Ok(mut packet) = Packet::new(&mut octets, 0, end) else {
+            return;
+        };
+        let (verdict, notice) = engine.table.incoming(&mut packet, now);
+        match notice {
+            Some(Notice::Packet) => engine.endpoint.handle_packet(now, packet.octets()),
+            Some(Notice::Payload(tag)) => engine.endpoint.handle_payload_received(now, tag),
+            Some(Notice::Candidate(ulids)) => {
+                let length = packet.octets().len();
+                engine.endpoint.handle_candidate(now, ulids, false, length);
+            }
+            None => {}
+        }
+        let delivered = match verdict {
+            Verdict::Accept | Verdict::Rewritten => Some(packet.octets().to_vec()),
+            Verdict::Replaced(packet) => Some(packet),
+            Verdict::Drop(_) => None,
+        };
+        self.drain(host, Stimulus::Packet);
+        if let Some(delivered) = delivered {
+            self.deliver(host, &delivered);
+        }
+    }
+
+    /// A packet reaches the upper layer of `host`.
+    fn deliver(&mut self, host: HostId, octets: &[u8]) {
+        if packet::is_icmpv6(octets) {
+            return;
+        }
+        let parsed = Datagram::parse(octets);
+        let taken = parsed.and_then(|datagram| {
+            let id = FlowId(datagram.flow);
+            let flow = self.flows.get_mut(usize::from(id.0));
+            let flow = flow.ok_or("a flow that does not exist")?;
+            flow.take(id, &datagram, host, self.now)
+        });
+        match taken {
+            Ok(Some(answer)) => self.send_payload(host, &answer.emit()),
+            Ok(None) => {}
+            Err(why) => judge(Err(format!("an upper layer of {host} gets: {why}"))),
+        }
+    }
+
+    /// Carries out what a host's endpoint has to say, and sets its timer.
+    fn drain(&mut self, host: HostId, stimulus: Stimulus) {
+        let now = self.now;
+        let mut posts = Vec::new();
+        let mut verdict = Ok(());
+        let Host {
+            spec,
+            engine: Some(engine),
+            ahead,
+            events,
+            control_sent,
+            ..
+        } = &mut self.hosts[host.0]
+        else {
+            return;
+        };
+        let mut changed = false;
+        while let Some(update) = engine.endpoint.poll_flow_update() {
+            changed |= matches!(update, FlowUpdate::Set(_));
+            engine.table.apply(update);
+        }
+        if changed {
+            verdict = verdict.and(Model::check_contexts(host, &engine.endpoint.contexts()));
+        }
+        while let Some(transmit) = engine.endpoint.poll_transmit() {
+            if let Some(count) = control_sent.get_mut(usize::from(transmit.message[2])) {
+                *count += 1;
+            }
+            let checked = self.model.check_control(
+                host,
+                || engine.endpoint.contexts(),
+                &transmit,
+                stimulus,
+                now,
+                spec.config.initial_probe_timeout,
+            );
+            verdict = verdict.and(checked);
+            posts.push(packet::control_packet(&transmit));
+        }
+        while let Some(event) = engine.endpoint.poll_event() {
+            self.trace.note(now, Record::Told(host, event.clone()));
+            events.push((now, event));
+        }
+        let due = engine.endpoint.poll_timeout().map(|due| {
+            let ahead = ahead.as_micros() as u64;
+            Instant::from_micros(due.as_micros().saturating_sub(ahead)).max(now)
+        });
+        if let Some(old) = self.timer_of.remove(&host) {
+            self.timers.remove(&(old, host));
+        }
+        if let Some(due) = due {
+            self.timers.insert((due, host));
+            self.timer_of.insert(host, due);
+        }
+        for octets in posts {
+            self.post(host, octets);
+        }
+        judge(verdict);
+    }
+
+    fn enqueue(&mut self, at: Instant, due: Due) {
+        self.enqueued += 1;
+        self.queue.insert((at, self.enqueued), due);
+    }
+
+    fn boot(&mut self, id: HostId) {
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        let now = self.clock_of(id);
+        self.hosts[id.0].start(seed, now);
+        self.drain(id, Stimulus::Local);
+    }
+
+    fn clock_of(&self, host: HostId) -> Instant {
+        self.now + self.hosts[host.0].ahead
+    }
+}
+
+/// What a script does to a world.
+impl World {
+    /// Changes one direction of the network.
+    pub fn set_link(&mut self, pair: Pair, change: impl FnOnce(&mut Link)) {
+        let link = self.net.link_mut(pair);
+        change(link);
+        let fault = format!("{} > {}: {link:?}", pair.source, pair.destination);
+        self.trace.note(self.now, Record::Fault(fault));
+    }
+
+    /// Changes all directions that [`Self::set_link`] has not touched.
+    pub fn set_default_link(&mut self, link: Link) {
+        self.net.default = link;
+        let fault = format!("all links: {link:?}");
+        self.trace.note(self.now, Record::Fault(fault));
+    }
+
+    /// Forgets what [`Self::set_link`] did.
+    pub fn heal(&mut self) {
+        self.net.links.clear();
+        self.trace
+            .note(self.now, Record::Fault("healed".to_owned()));
+    }
+
+    /// Cuts a pair of addresses in both directions.
+    pub fn cut(&mut self, pair: Pair) {
+        self.cut_one_way(pair);
+        self.cut_one_way(pair.reversed());
+    }
+
+    /// Cuts one direction.
+    pub fn cut_one_way(&mut self, pair: Pair) {
+        self.set_link(pair, |link| link.up = false);
+    }
+
+    /// Mends a pair of addresses in both directions.
+    pub fn mend(&mut self, pair: Pair) {
+        self.set_link(pair, |link| link.up = true);
+        self.set_link(pair.reversed(), |link| link.up = true);
+    }
+
+    /// Every pair of addresses between two hosts, seen from `from`.
+    #[must_use]
+    pub fn pairs(&self, from: HostId, to: HostId) -> Vec<Pair> {
+        let addresses = |host: HostId| self.hosts[host.0].spec.locators.iter().map(|l| l.address);
+        addresses(from)
+            .flat_map(|source| {
+                addresses(to).map(move |destination| Pair {
+                    source,
+                    destination,
+                })
+            })
+            .collect()
+    }
+
+    /// From now on `host` sends by one exit, whose provider lets only this source prefix out
+    /// (RFC 3704); with `None` each source leaves by its own provider.
+    pub fn filter_ingress(&mut self, host: HostId, exit: Option<SubnetPrefix>) {
+        match exit {
+            Some(prefix) => self.net.exits.insert(host, BTreeSet::from([prefix])),
+            None => self.net.exits.remove(&host),
+        };
+        let fault = format!("{host} sends by {exit:?}");
+        self.trace.note(self.now, Record::Fault(fault));
+    }
+
+    /// Shim6 on `host` ends and starts again, with nothing remembered.
+    pub fn restart(&mut self, host: HostId) {
+        self.trace
+            .note(self.now, Record::Fault(format!("{host} restarts")));
+        self.hosts[host.0].restarts += 1;
+        self.boot(host);
+    }
+
+    /// The clock of `host` jumps ahead, as it does when a laptop wakes up.
+    pub fn jump_clock(&mut self, host: HostId, span: Duration) {
+        let fault = format!("{host} wakes {span:?} later");
+        self.trace.note(self.now, Record::Fault(fault));
+        self.hosts[host.0].ahead += span;
+        self.drain(host, Stimulus::Local);
+    }
+
+    /// Gives `host` these addresses instead of those that it has.
+    pub fn set_locators(&mut self, host: HostId, locators: Vec<LocalLocator>) {
+        let fault = format!("{host} has {} addresses", locators.len());
+        self.trace.note(self.now, Record::Fault(fault));
+        self.addresses.retain(|_, owner| *owner != host);
+        for locator in &locators {
+            self.model.own(host, locator.address);
+            if locator.usable {
+                self.addresses.insert(locator.address, host);
+            }
+        }
+        self.model.stimulated();
+        let now = self.clock_of(host);
+        let this = &mut self.hosts[host.0];
+        this.spec.locators = locators;
+        if let Some(engine) = &mut this.engine {
+            engine
+                .endpoint
+                .handle_local_locators(now, &this.spec.locators);
+        }
+        self.drain(host, Stimulus::Local);
+    }
+
+    /// Begins a context by hand.
+    pub fn trigger(&mut self, host: HostId, ulids: UlidPair) {
+        self.model.stimulated();
+        let now = self.clock_of(host);
+        if let Some(engine) = &mut self.hosts[host.0].engine {
+            engine.endpoint.handle_trigger(now, ulids);
+        }
+        self.drain(host, Stimulus::Local);
+    }
+
+    /// Sends any octets in the name of `host`.
+    pub fn inject(&mut self, host: HostId, octets: Vec<u8>) {
+        self.post(host, octets);
+    }
+
+    /// From now on it is a violation to send anything to `address`.
+    pub fn forbid(&mut self, address: Ipv6Addr) {
+        self.model.forbid(address);
+    }
+}
+
+/// What a script sees of a world.
+impl World {
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// A hash over everything that happened so far.
+    #[must_use]
+    pub fn trace_hash(&self) -> u64 {
+        self.trace.hash()
+    }
+
+    /// The last of what happened, for a reader.
+    #[must_use]
+    pub fn trace(&self) -> String {
+        self.trace.text()
+    }
+
+    /// Randomness of this history, for the script's own choices.
+    pub fn random(&mut self, below: u64) -> u64 {
+        self.rng.next_u64() % below
+    }
+
+    /// Address number `index` of a host.
+    #[must_use]
+    pub fn address(&self, host: HostId, index: usize) -> Ipv6Addr {
+        self.hosts[host.0].spec.locators[index].address
+    }
+
+    /// The addresses of a host as its Shim6 was told of them.
+    #[must_use]
+    pub fn locators(&self, host: HostId) -> &[LocalLocator] {
+        &self.hosts[host.0].spec.locators
+    }
+
+    /// How a flow fares.
+    #[must_use]
+    pub fn stats(&self, flow: FlowId) -> FlowStats {
+        self.flows[usize::from(flow.0)].stats
+    }
+
+    /// The contexts of a host.
+    #[must_use]
+    pub fn contexts(&self, host: HostId) -> Vec<ContextView> {
+        let engine = self.hosts[host.0].engine.as_ref();
+        engine.map_or_else(Vec::new, |engine| engine.endpoint.contexts())
+    }
+
+    /// The pair that a host's only context sends on, seen by the network; `None` if it has none, or
+    /// several.
+    #[must_use]
+    pub fn current_pair(&self, host: HostId) -> Option<Pair> {
+        let contexts = self.contexts(host);
+        let [context] = &contexts[..] else {
+            return None;
+        };
+        let LocatorPair { local, peer } = context.current;
+        Some(Pair {
+            source: local,
+            destination: peer,
+        })
+    }
+
+    /// What a host's Shim6 counted since it started.
+    #[must_use]
+    pub fn counters(&self, host: HostId) -> Option<&Counters> {
+        let engine = self.hosts[host.0].engine.as_ref()?;
+        Some(engine.endpoint.counters())
+    }
+
+    /// What a host's Shim6 told its operator, in all its lives.
+    #[must_use]
+    pub fn events(&self, host: HostId) -> &[(Instant, Event)] {
+        &self.hosts[host.0].events
+    }
+
+    /// Messages of a type that a host sent, in all its lives.
+    #[must_use]
+    pub fn sent(&self, host: HostId, ty: MessageType) -> u64 {
+        self.hosts[host.0].control_sent[ty as usize]
+    }
+
+    /// Control messages that a host sent, in all its lives.
+    #[must_use]
+    pub fn control_sent(&self, host: HostId) -> u64 {
+        self.hosts[host.0].control_sent.iter().sum()
+    }
+
+    /// Payload packets that a host sent as its upper layer handed them over, and with a tag.
+    #[must_use]
+    pub fn payload_sent(&self, host: HostId) -> (u64, u64) {
+        let host = &self.hosts[host.0];
+        (host.untouched, host.mapped)
+    }
+
+    /// Takes what arrived for a puppet.
+    pub fn take_inbox(&mut self, host: HostId) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.hosts[host.0].inbox)
+    }
+
+    /// Whether anything waits for a puppet.
+    #[must_use]
+    pub fn has_mail(&self, host: HostId) -> bool {
+        !self.hosts[host.0].inbox.is_empty()
+    }
+}
+
+impl Drop for World {
+    /// Tells seed and trace of a history that ended in a panic.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}\n{}", self.seed, self.trace());
+        }
+    }
+}
+
+/// Ends a history that is wrong.
+fn judge(verdict: Result<(), Fault>) {
+    if let Err(fault) = verdict {
+        panic!("{fault}");
+    }
+}
+
+/// Whether a host without Shim6 knows what to do with a packet.
+fn is_plain(octets: &[u8]) -> bool {
+    octets[6] != shim6_wire::SHIM6
+}
