@@ -161,7 +161,6 @@ impl Keeper {
                     pds: Arc::clone(pds),
                     key: self.key.clone().filter(|key| signs_for(key, pds)),
                     usable: interface.up && is_settled(address),
-                    prefix: address.prefix(),
                 });
             }
         }

@@ -53,7 +53,7 @@ use watch::{Snapshot, Watch};
 
 pub(crate) use error::HostError;
 pub(crate) use release::{Removed, release};
-pub(crate) use status::{LocatorKind, LocatorState, LocatorStatus, status};
+pub(crate) use status::status;
 
 /// The number that `ip` shows as `proto` for what is ours: that of Shim6 among IP protocols.
 const PROTOCOL: u8 = 140;
@@ -138,12 +138,10 @@ pub(crate) struct LocalLocator {
     pub(crate) key: Option<Arc<SigningKey>>,
     /// The link is up, the address unique and not deprecated.
     pub(crate) usable: bool,
-    /// Its leftmost 64 bits.
-    pub(crate) prefix: SubnetPrefix,
 }
 
 impl PartialEq for LocalLocator {
-    /// Address and parameters determine the key and the prefix.
+    /// Address and parameters determine the key.
     fn eq(&self, other: &Self) -> bool {
         (
             self.address,
