@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shim6_core::{Config, LocalLocator, State};
+use shim6_core::{Config, LocalLocator, State, UlidPair};
 use shim6_sim::{FlowId, HostId, HostSpec, Pair, Pattern, World, cga, hba, prefix};
 
 /// `n` seconds.
@@ -76,6 +76,17 @@ impl TwoHosts {
             source: self.world.address(self.a, 0),
             destination: self.world.address(self.b, 0),
         }
+    }
+
+    /// The same as the two hosts see it: `a`'s view, `b`'s view.
+    #[must_use]
+    pub fn world_ulids(&self) -> (UlidPair, UlidPair) {
+        let Pair {
+            source: a,
+            destination: b,
+        } = self.ulids();
+        let view = |local, peer| UlidPair { local, peer };
+        (view(a, b), view(b, a))
     }
 
     /// Starts a flow from `a` to `b` and waits until both have a context.

@@ -77,8 +77,6 @@ pub(crate) struct Host {
     pub(crate) untouched: u64,
     /// Payload packets that left with a tag.
     pub(crate) mapped: u64,
-    /// Control messages sent, by type.
-    pub(crate) control_sent: [u64; 128],
 }
 
 impl Host {
@@ -92,7 +90,6 @@ impl Host {
             restarts: 0,
             untouched: 0,
             mapped: 0,
-            control_sent: [0; 128],
         }
     }
 

@@ -11,7 +11,7 @@ use shim6_core::{
     ContextView, Counters, Event, FlowUpdate, Instant, LocalLocator, LocatorPair, Notice, UlidPair,
     Verdict,
 };
-use shim6_wire::{MessageType, Packet};
+use shim6_wire::{Class, MessageType, Packet, classify};
 
 use crate::host::{Host, HostId, HostSpec, Kind};
 use crate::model::{Fault, Model, Stimulus};
@@ -45,6 +45,10 @@ pub struct World {
     timers: BTreeSet<(Instant, HostId)>,
     timer_of: BTreeMap<HostId, Instant>,
     enqueued: u64,
+    /// Control messages sent, in order.
+    messages: Vec<(Instant, HostId, MessageType)>,
+    /// Control messages still to be lost.
+    losses: Vec<(HostId, MessageType)>,
     model: Model,
     trace: Trace,
 }
@@ -65,6 +69,8 @@ impl World {
             timers: BTreeSet::new(),
             timer_of: BTreeMap::new(),
             enqueued: 0,
+            messages: Vec::new(),
+            losses: Vec::new(),
             model: Model::default(),
             trace: Trace::default(),
         }
@@ -201,13 +207,10 @@ impl World {
             Verdict::Replaced(packet) => Some(packet),
             Verdict::Drop(_) => None,
         };
-        match notice {
-            Some(Notice::Candidate(ulids)) => {
-                engine
-                    .endpoint
-                    .handle_candidate(now, ulids, true, given.len());
-            }
-            Some(Notice::Payload(_) | Notice::Packet) | None => {}
+        if let Some(Notice::Candidate(ulids)) = notice {
+            engine
+                .endpoint
+                .handle_candidate(now, ulids, true, given.len());
         }
         if let Some(wire) = wire {
             judge(self.model.check_payload(host, given, &wire));
@@ -226,7 +229,11 @@ impl World {
             source: packet::source(&octets),
             destination: packet::destination(&octets),
         };
-        let fate = self.net.fate(host, pair, &mut self.rng);
+        let fate = if self.is_to_be_lost(host, &octets) {
+            Fate::Lost
+        } else {
+            self.net.fate(host, pair, &mut self.rng)
+        };
         let (word, first, again) = match fate {
             Fate::Arrives(first, again) => ("", Some(first), again),
             Fate::Cut => ("cut", None, None),
@@ -238,6 +245,18 @@ impl World {
             self.enqueue(self.now + transit, Due::Arrival { from: host, octets });
         }
         self.trace.note(self.now, Record::Sent(host, octets, word));
+    }
+
+    fn is_to_be_lost(&mut self, host: HostId, octets: &[u8]) -> bool {
+        let Class::Control { at } = classify(octets) else {
+            return false;
+        };
+        let ty = MessageType::from_bits(octets[at + 2]);
+        let found = self
+            .losses
+            .iter()
+            .position(|&(from, lost)| from == host && Some(lost) == ty);
+        found.map(|index| self.losses.remove(index)).is_some()
     }
 
     fn arrive(&mut self, from: HostId, octets: Vec<u8>) {
@@ -270,14 +289,13 @@ impl World {
             return;
         };
         let (verdict, notice) = engine.table.incoming(&mut packet, now);
-        match notice {
-            Some(Notice::Packet) => engine.endpoint.handle_packet(now, packet.octets()),
-            Some(Notice::Payload(tag)) => engine.endpoint.handle_payload_received(now, tag),
-            Some(Notice::Candidate(ulids)) => {
-                let length = packet.octets().len();
-                engine.endpoint.handle_candidate(now, ulids, false, length);
-            }
-            None => {}
+        if let Some(Notice::Packet) = notice {
+            engine.endpoint.handle_packet(now, packet.octets());
+        } else if let Some(Notice::Payload(tag)) = notice {
+            engine.endpoint.handle_payload_received(now, tag);
+        } else if let Some(Notice::Candidate(ulids)) = notice {
+            let length = packet.octets().len();
+            engine.endpoint.handle_candidate(now, ulids, false, length);
         }
         let delivered = match verdict {
             Verdict::Accept | Verdict::Rewritten => Some(packet.octets().to_vec()),
@@ -319,7 +337,6 @@ impl World {
             engine: Some(engine),
             ahead,
             events,
-            control_sent,
             ..
         } = &mut self.hosts[host.0]
         else {
@@ -334,8 +351,8 @@ impl World {
             verdict = verdict.and(Model::check_contexts(host, &engine.endpoint.contexts()));
         }
         while let Some(transmit) = engine.endpoint.poll_transmit() {
-            if let Some(count) = control_sent.get_mut(usize::from(transmit.message[2])) {
-                *count += 1;
+            if let Some(ty) = MessageType::from_bits(transmit.message[2]) {
+                self.messages.push((now, host, ty));
             }
             let checked = self.model.check_control(
                 host,
@@ -426,6 +443,11 @@ impl World {
     pub fn mend(&mut self, pair: Pair) {
         self.set_link(pair, |link| link.up = true);
         self.set_link(pair.reversed(), |link| link.up = true);
+    }
+
+    /// Loses the next message of this type that `host` sends; twice called, the next two.
+    pub fn lose_next(&mut self, host: HostId, ty: MessageType) {
+        self.losses.push((host, ty));
     }
 
     /// Every pair of addresses between two hosts, seen from `from`.
@@ -563,6 +585,12 @@ impl World {
         engine.map_or_else(Vec::new, |engine| engine.endpoint.contexts())
     }
 
+    /// When a host's Shim6 next wants to be asked; `None` while nothing waits in it.
+    #[must_use]
+    pub fn timer(&self, host: HostId) -> Option<Instant> {
+        self.timer_of.get(&host).copied()
+    }
+
     /// The pair that a host's only context sends on, seen by the network; `None` if it has none, or
     /// several.
     #[must_use]
@@ -591,16 +619,17 @@ impl World {
         &self.hosts[host.0].events
     }
 
-    /// Messages of a type that a host sent, in all its lives.
+    /// The control messages that hosts sent, in order.
     #[must_use]
-    pub fn sent(&self, host: HostId, ty: MessageType) -> u64 {
-        self.hosts[host.0].control_sent[ty as usize]
+    pub fn messages(&self) -> &[(Instant, HostId, MessageType)] {
+        &self.messages
     }
 
-    /// Control messages that a host sent, in all its lives.
+    /// How many messages of a type a host sent.
     #[must_use]
-    pub fn control_sent(&self, host: HostId) -> u64 {
-        self.hosts[host.0].control_sent.iter().sum()
+    pub fn sent(&self, host: HostId, ty: MessageType) -> usize {
+        let of_host = |&&(_, sender, sent): &&_| (sender, sent) == (host, ty);
+        self.messages.iter().filter(of_host).count()
     }
 
     /// Payload packets that a host sent as its upper layer handed them over, and with a tag.
