@@ -35,6 +35,14 @@ pub struct Config {
     /// Max Probe Timeout (RFC 5534 §7).
     pub max_probe_timeout: Duration,
 
+    /// Silence of a flow that normally answers, after which its pair is tested; the kernel's rules and
+    /// the flow tables let packets of such a flow be seen.
+    pub suspicious_silence: Duration,
+    /// The least time a test of the current pair waits for its answer before other pairs are probed.
+    pub test_timeout: Duration,
+    /// The least time between two tests of one context.
+    pub test_interval: Duration,
+
     /// Answers that strangers can draw (R1, R1bis, Error) a second, all together.
     pub answers_per_second: u32,
     /// I2 and I2bis with a good validator whose signatures are looked at, a second.
@@ -69,6 +77,9 @@ impl Default for Config {
             initial_probe_timeout: Duration::from_millis(500),
             initial_probes: 4,
             max_probe_timeout: secs(60),
+            suspicious_silence: Duration::from_millis(60),
+            test_timeout: Duration::from_millis(40),
+            test_interval: secs(1),
             answers_per_second: 10_000,
             verifications_per_second: 5_000,
             contexts_max: 200_000,

@@ -112,6 +112,7 @@ pub struct Endpoint {
     heuristic: Box<dyn Heuristic>,
     candidates: BTreeMap<UlidPair, Candidate>,
     transmits: VecDeque<Transmit>,
+    pub(crate) resends: VecDeque<Vec<u8>>,
     flow_updates: VecDeque<FlowUpdate>,
 }
 
@@ -133,6 +134,7 @@ impl Endpoint {
             heuristic,
             candidates: BTreeMap::new(),
             transmits: VecDeque::new(),
+            resends: VecDeque::new(),
             flow_updates: VecDeque::new(),
             config,
             rng,
@@ -454,6 +456,11 @@ impl Endpoint {
         self.transmits.pop_front()
     }
 
+    /// The next payload packet to send again, whole, already on its new pair.
+    pub fn poll_resend(&mut self) -> Option<Vec<u8>> {
+        self.resends.pop_front()
+    }
+
     /// The next thing an operator may want to know.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -488,7 +495,21 @@ impl Endpoint {
 
     /// A flow table for one more queue thread; it has to be there before the first context.
     pub fn flow_table(&mut self) -> FlowTable {
-        FlowTable::new(self.rng.next_u64())
+        self.new_flow_table(false)
+    }
+
+    /// The same for a data plane in which the kernel counts the packets of untouched flows, and shows
+    /// only those that are sent into silence.
+    pub fn flow_table_behind_kernel_counters(&mut self) -> FlowTable {
+        self.new_flow_table(true)
+    }
+
+    fn new_flow_table(&mut self, kernel_counts: bool) -> FlowTable {
+        FlowTable::new(
+            self.rng.next_u64(),
+            kernel_counts,
+            self.config.suspicious_silence,
+        )
     }
 
     /// Brings a context back into the table, or ends it; publishes what queue threads must know.

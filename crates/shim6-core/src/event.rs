@@ -23,6 +23,9 @@ pub struct Transmit {
 pub enum Cause {
     /// Payload went out and nothing came back for a Send Timeout (RFC 5534 §6.4).
     SendTimeout,
+    /// A flow that normally answers was silent for longer than it ever is; nothing was given up for it
+    /// before a probe had said so.
+    Silence,
     /// The peer says that it does not hear us (RFC 5534 §6.7).
     PeerExploring,
     /// A local address of the current pair went away (RFC 5534 §3.1).
@@ -51,6 +54,7 @@ impl Cause {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SendTimeout => "send-timeout",
+            Self::Silence => "silence",
             Self::PeerExploring => "peer-exploring",
             Self::LocalLocatorLost => "local-locator-lost",
             Self::PeerLocatorLost => "peer-locator-lost",

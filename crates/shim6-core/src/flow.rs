@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use shim6_wire::{Class, ContextTag, IcmpError, Packet};
@@ -27,6 +28,8 @@ pub struct Account {
     bytes_received: AtomicU64,
     last_sent: AtomicU64,
     last_received: AtomicU64,
+    /// When a packet was last copied for sending it again.
+    last_copied: AtomicU64,
     /// When the Send Timer was started (RFC 5534 §6.2), in microseconds; 0 while it is stopped.
     awaiting_peer: AtomicU64,
     /// When the Keepalive Timer was started (RFC 5534 §6.1), in microseconds; 0 while it is stopped.
@@ -106,6 +109,21 @@ impl Account {
             self.bytes_sent.load(Relaxed),
             self.bytes_received.load(Relaxed),
         )
+    }
+
+    /// Whether another unanswered packet may be copied: a flood of them must not cost a copy each.
+    fn may_copy(&self, now: Instant) -> bool {
+        let due = self.last_copied.load(Relaxed).saturating_add(COPY_SPACING) <= now.as_micros();
+        if due {
+            self.last_copied.store(now.as_micros(), Relaxed);
+        }
+        due
+    }
+
+    /// The last moment at which something came from the peer.
+    #[must_use]
+    pub fn last_received(&self) -> Option<Instant> {
+        some_instant(&self.last_received)
     }
 
     pub(crate) fn restart_send_timer(&self, now: Instant) {
@@ -214,13 +232,22 @@ pub enum Notice {
     Payload(ContextTag),
     /// Payload between two ULIDs that have no context yet.
     Candidate(UlidPair),
+    /// Payload sent into silence: the packet, as the local stack sent it, may have to be sent again on
+    /// another pair.
+    Unanswered(ContextTag),
 }
 
 type Hasher = foldhash::quality::FixedState;
 
+/// Least time between two copies of unanswered packets of one flow.
+const COPY_SPACING: u64 = 1_000;
+
 /// The contexts, indexed for packets. One per queue thread.
 #[derive(Debug)]
 pub struct FlowTable {
+    /// The kernel counts untouched flows: what is seen of one is what it sends into silence.
+    kernel_counts: bool,
+    suspicious_silence: Duration,
     /// For what the local stack sends, and what arrives untagged.
     default: HashMap<UlidPair, Arc<Flow>, Hasher>,
     /// By CT(local), for what arrives tagged.
@@ -231,9 +258,11 @@ pub struct FlowTable {
 
 impl FlowTable {
     /// An empty table. Peers choose addresses, so the hashers are keyed.
-    pub(crate) fn new(key: u64) -> Self {
+    pub(crate) fn new(key: u64, kernel_counts: bool, suspicious_silence: Duration) -> Self {
         let hasher = || Hasher::with_seed(key);
         Self {
+            kernel_counts,
+            suspicious_silence,
             default: HashMap::with_hasher(hasher()),
             tagged: HashMap::with_hasher(hasher()),
             mapped: HashMap::with_hasher(hasher()),
@@ -297,50 +326,74 @@ impl FlowTable {
         let Some(flow) = self.default.get(&ulids) else {
             return (Verdict::Accept, Some(Notice::Candidate(ulids)));
         };
-        flow.account.sent(now, 1, packet.octets().len() as u64);
+        let notice = self.note_sent(flow, packet.octets().len(), now);
         match flow.path {
             //= https://www.rfc-editor.org/rfc/rfc5533#section-11
             //= id=S-156
             //# If this is the case, then packets can be sent unmodified by the shim.
-            Path::Untouched => (Verdict::Accept, None),
+            Path::Untouched => (Verdict::Accept, notice),
             Path::Mapped { locators, peer_tag } => {
                 match packet.insert_payload_ext(peer_tag, locators.local, locators.peer) {
-                    Ok(()) => (Verdict::Rewritten, None),
+                    Ok(()) => (Verdict::Rewritten, notice),
                     Err(_) => (Verdict::Drop(DropReason::TooBig), None),
                 }
             }
         }
     }
 
-    /// Decides on a packet that arrived for the local stack: locators become ULIDs.
-    pub fn incoming(&self, packet: &mut Packet<'_>, now: Instant) -> (Verdict, Option<Notice>) {
-        match shim6_wire::classify(packet.octets()) {
-            Class::Payload => self.incoming_untagged(packet, now),
-            Class::PayloadExt { tag, .. } => self.incoming_tagged(packet, tag, now),
-            Class::Control { .. } => (Verdict::Drop(DropReason::Consumed), Some(Notice::Packet)),
-            Class::IcmpError(error) => self.incoming_icmp(packet.octets(), &error),
-            Class::Malformed(_) => (Verdict::Drop(DropReason::Malformed), None),
+    /// Notes a packet of the local stack that passes as it is, `octets` long.
+    pub fn observe_outgoing(&self, ulids: UlidPair, octets: usize, now: Instant) -> Option<Notice> {
+        match self.default.get(&ulids) {
+            Some(flow) => self.note_sent(flow, octets, now),
+            None => Some(Notice::Candidate(ulids)),
         }
     }
 
+    /// Notes an untagged packet for the local stack, `octets` long.
     //= https://www.rfc-editor.org/rfc/rfc5533#section-12.1
     //# If such a context is found,
     //# the context appears not to be quiescent; this should be remembered in
     //# order to avoid tearing down the context and for reachability
     //# detection purposes as described in [4].
-    fn incoming_untagged(&self, packet: &Packet<'_>, now: Instant) -> (Verdict, Option<Notice>) {
-        let ulids = UlidPair {
-            local: packet.destination(),
-            peer: packet.source(),
-        };
+    pub fn observe_incoming(&self, ulids: UlidPair, octets: usize, now: Instant) -> Option<Notice> {
         let Some(flow) = self.default.get(&ulids) else {
-            return (Verdict::Accept, Some(Notice::Candidate(ulids)));
+            return Some(Notice::Candidate(ulids));
         };
-        flow.account.received(now, 1, packet.octets().len() as u64);
-        (
-            Verdict::Accept,
-            flow.watched.then_some(Notice::Payload(flow.local_tag)),
-        )
+        flow.account.received(now, 1, octets as u64);
+        flow.watched.then_some(Notice::Payload(flow.local_tag))
+    }
+
+    /// Accounts for a packet sent, unless the kernel does; says so if it goes into silence.
+    fn note_sent(&self, flow: &Flow, octets: usize, now: Instant) -> Option<Notice> {
+        let silent = if self.kernel_counts && flow.path == Path::Untouched {
+            true
+        } else {
+            let silent = flow
+                .account
+                .awaiting_peer()
+                .is_some_and(|since| now.since(since) >= self.suspicious_silence);
+            flow.account.sent(now, 1, octets as u64);
+            silent
+        };
+        (silent && flow.account.may_copy(now)).then_some(Notice::Unanswered(flow.local_tag))
+    }
+
+    /// Decides on a packet that arrived for the local stack: locators become ULIDs.
+    pub fn incoming(&self, packet: &mut Packet<'_>, now: Instant) -> (Verdict, Option<Notice>) {
+        match shim6_wire::classify(packet.octets()) {
+            Class::Payload => {
+                let ulids = UlidPair {
+                    local: packet.destination(),
+                    peer: packet.source(),
+                };
+                let notice = self.observe_incoming(ulids, packet.octets().len(), now);
+                (Verdict::Accept, notice)
+            }
+            Class::PayloadExt { tag, .. } => self.incoming_tagged(packet, tag, now),
+            Class::Control { .. } => (Verdict::Drop(DropReason::Consumed), Some(Notice::Packet)),
+            Class::IcmpError(error) => self.incoming_icmp(packet.octets(), &error),
+            Class::Malformed(_) => (Verdict::Drop(DropReason::Malformed), None),
+        }
     }
 
     fn incoming_tagged(

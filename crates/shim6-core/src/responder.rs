@@ -48,6 +48,8 @@ pub(crate) struct LostContext {
 pub(crate) struct Responder {
     /// Random, so that nonces tell nothing about this host's uptime.
     offset: u32,
+    /// The same for the times in validators.
+    clock_offset: u64,
     lifetime_periods: u32,
     current: Secret,
     previous: Option<Secret>,
@@ -79,6 +81,7 @@ impl Responder {
             .div_ceil(NONCE_PERIOD.as_secs());
         Self {
             offset,
+            clock_offset: rng.next_u64(),
             lifetime_periods: u32::try_from(lifetime_periods).unwrap_or(u32::MAX),
             current: Secret::new(offset, rng),
             previous: None,
@@ -122,79 +125,98 @@ impl Responder {
     //= id=S-083
     //# Second, it uses the following information (concatenated) as input to
     //# the one-way function:
-    pub(crate) fn r1(&mut self, nonce: ResponderNonce, initiation: &Initiation) -> Validator {
-        Validator(tag_of(&self.current.key, &r1_input(nonce, initiation)))
+    pub(crate) fn r1(
+        &self,
+        nonce: ResponderNonce,
+        initiation: &Initiation,
+        now: Instant,
+    ) -> Validator {
+        self.validator(r1_input(nonce, initiation), now)
     }
 
-    /// Whether `validator` is what an R1 of ours carried, and young enough.
+    /// If `validator` is what an R1 of ours carried, and young enough: how long ago that was, which is
+    /// a round trip.
     pub(crate) fn accepts_i2(
         &self,
         nonce: ResponderNonce,
         validator: &Validator,
         initiation: &Initiation,
         now: Instant,
-    ) -> bool {
-        self.key_for(nonce, now).is_some_and(|key| {
-            hmac::verify(key, &r1_input(nonce, initiation), &validator.0).is_ok()
-        })
+    ) -> Option<Duration> {
+        self.accepts(nonce, validator, r1_input(nonce, initiation), now)
     }
 
     /// The validator of R1bis.
-    pub(crate) fn r1bis(&mut self, nonce: ResponderNonce, lost: &LostContext) -> Validator {
-        Validator(tag_of(&self.current.key, &r1bis_input(nonce, lost)))
+    pub(crate) fn r1bis(
+        &self,
+        nonce: ResponderNonce,
+        lost: &LostContext,
+        now: Instant,
+    ) -> Validator {
+        self.validator(r1bis_input(nonce, lost), now)
     }
 
-    /// Whether `validator` is what an R1bis of ours carried, and young enough.
+    /// The same as [`Self::accepts_i2`] for R1bis and I2bis.
     pub(crate) fn accepts_i2bis(
         &self,
         nonce: ResponderNonce,
         validator: &Validator,
         lost: &LostContext,
         now: Instant,
-    ) -> bool {
-        self.key_for(nonce, now)
-            .is_some_and(|key| hmac::verify(key, &r1bis_input(nonce, lost), &validator.0).is_ok())
+    ) -> Option<Duration> {
+        self.accepts(nonce, validator, r1bis_input(nonce, lost), now)
     }
-}
 
-fn tag_of(key: &hmac::Key, input: &[u8]) -> Vec<u8> {
-    hmac::sign(key, input).as_ref().to_vec()
+    /// The time of making it, and the keyed hash over that and `input`.
+    fn validator(&self, mut input: Vec<u8>, now: Instant) -> Validator {
+        let made_at = now
+            .as_micros()
+            .wrapping_add(self.clock_offset)
+            .to_be_bytes();
+        input.extend(made_at);
+        let mut octets = made_at.to_vec();
+        octets.extend(hmac::sign(&self.current.key, &input).as_ref());
+        Validator(octets)
+    }
+
+    fn accepts(
+        &self,
+        nonce: ResponderNonce,
+        validator: &Validator,
+        mut input: Vec<u8>,
+        now: Instant,
+    ) -> Option<Duration> {
+        let (made_at, hash) = validator.0.split_first_chunk::<8>()?;
+        input.extend(made_at);
+        // Compared in constant time.
+        hmac::verify(self.key_for(nonce, now)?, &input, hash).ok()?;
+        let made_at = u64::from_be_bytes(*made_at).wrapping_sub(self.clock_offset);
+        Some(now.since(Instant::from_micros(made_at)))
+    }
 }
 
 /// First octet of the hash input: a validator of one message is none for the other.
 const R1: u8 = 1;
 const R1BIS: u8 = 2;
 
-fn r1_input(nonce: ResponderNonce, initiation: &Initiation) -> [u8; 81] {
-    let mut input = [0; 81];
-    let mut at = 0;
-    let mut put = |octets: &[u8]| {
-        input[at..at + octets.len()].copy_from_slice(octets);
-        at += octets.len();
-    };
-    put(&[R1]);
-    put(&nonce.0.to_be_bytes());
-    put(&initiation.initiator_tag.bits().to_be_bytes());
-    put(&initiation.ulids.local.octets());
-    put(&initiation.ulids.peer.octets());
-    put(&initiation.source.octets());
-    put(&initiation.destination.octets());
-    put(&initiation.fii.0.to_be_bytes());
+fn r1_input(nonce: ResponderNonce, initiation: &Initiation) -> Vec<u8> {
+    let mut input = vec![R1];
+    input.extend(nonce.0.to_be_bytes());
+    input.extend(initiation.initiator_tag.bits().to_be_bytes());
+    input.extend(initiation.ulids.local.octets());
+    input.extend(initiation.ulids.peer.octets());
+    input.extend(initiation.source.octets());
+    input.extend(initiation.destination.octets());
+    input.extend(initiation.fii.0.to_be_bytes());
     input
 }
 
-fn r1bis_input(nonce: ResponderNonce, lost: &LostContext) -> [u8; 45] {
-    let mut input = [0; 45];
-    let mut at = 0;
-    let mut put = |octets: &[u8]| {
-        input[at..at + octets.len()].copy_from_slice(octets);
-        at += octets.len();
-    };
-    put(&[R1BIS]);
-    put(&nonce.0.to_be_bytes());
-    put(&lost.packet_tag.bits().to_be_bytes());
-    put(&lost.source.octets());
-    put(&lost.destination.octets());
+fn r1bis_input(nonce: ResponderNonce, lost: &LostContext) -> Vec<u8> {
+    let mut input = vec![R1BIS];
+    input.extend(nonce.0.to_be_bytes());
+    input.extend(lost.packet_tag.bits().to_be_bytes());
+    input.extend(lost.source.octets());
+    input.extend(lost.destination.octets());
     input
 }
 
@@ -228,12 +250,14 @@ mod tests {
         let mut now = Instant::from_micros(1);
         for _ in 0..100 {
             let nonce = responder.nonce(now, &mut rng);
-            let validator = responder.r1(nonce, &initiation());
+            let validator = responder.r1(nonce, &initiation(), now);
             let later = now + Duration::from_secs(30);
             responder.nonce(later, &mut rng);
-            assert!(responder.accepts_i2(nonce, &validator, &initiation(), later));
+            let age = responder.accepts_i2(nonce, &validator, &initiation(), later);
+            assert_eq!(age, Some(Duration::from_secs(30)));
             let too_late = now + Duration::from_secs(45);
-            assert!(!responder.accepts_i2(nonce, &validator, &initiation(), too_late));
+            let age = responder.accepts_i2(nonce, &validator, &initiation(), too_late);
+            assert_eq!(age, None);
             now = later;
         }
     }
@@ -249,7 +273,7 @@ mod tests {
         let mut responder = Responder::new(Duration::from_secs(30), &mut rng);
         let now = Instant::from_micros(1);
         let nonce = responder.nonce(now, &mut rng);
-        let validator = responder.r1(nonce, &initiation());
+        let validator = responder.r1(nonce, &initiation(), now);
         let other: Ipv6Addr = "2001:db8::1".parse().unwrap();
         let forgeries = [
             Initiation {
@@ -283,12 +307,11 @@ mod tests {
                 ..initiation()
             },
         ];
-        assert!(responder.accepts_i2(nonce, &validator, &initiation(), now));
+        let age = responder.accepts_i2(nonce, &validator, &initiation(), now);
+        assert_eq!(age, Some(Duration::ZERO));
         for forged in forgeries {
-            assert!(
-                !responder.accepts_i2(nonce, &validator, &forged, now),
-                "{forged:?}"
-            );
+            let age = responder.accepts_i2(nonce, &validator, &forged, now);
+            assert_eq!(age, None, "{forged:?}");
         }
     }
 }

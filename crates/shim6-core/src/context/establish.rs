@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 use shim6_wire::{
-    ContextTag, Fii, I1, I2, InitiatorNonce, KeepaliveTimeout, Message, R1, R2, Ulids,
+    ContextTag, Fii, I1, I2, InitiatorNonce, KeepaliveTimeout, LocatorOptions, Message, R1, R2,
+    Ulids,
 };
 
 use super::{Context, CurrentPair, Exchange, State, Step};
@@ -24,6 +25,20 @@ pub(super) struct PeerHalf {
     pub(super) tag: ContextTag,
     pub(super) locators: PeerLocators,
     pub(super) keepalive_timeout: Option<KeepaliveTimeout>,
+}
+
+/// An I2 or I2bis whose validator is good.
+pub(super) struct Initiator<'a> {
+    pub(super) ulids: UlidPair,
+    pub(super) fii: Fii,
+    /// CT(initiator).
+    pub(super) tag: ContextTag,
+    pub(super) nonce: InitiatorNonce,
+    /// What it claims and how it means to prove it.
+    pub(super) locators: &'a LocatorOptions,
+    pub(super) keepalive_timeout: Option<KeepaliveTimeout>,
+    /// From our R1 or R1bis to this message.
+    pub(super) round_trip: Duration,
 }
 
 impl Endpoint {
@@ -68,6 +83,8 @@ impl Endpoint {
             fell_back: false,
             update: None,
             reap: Reap::new(&self.config, &mut self.rng),
+            silence: None,
+            false_alarms: (0, now),
             account: Arc::new(Account::default()),
             initiated: false,
             created: now,
@@ -101,6 +118,7 @@ impl Endpoint {
     pub(super) fn start_exchange(&mut self, context: &mut Context, step: Step, now: Instant) {
         context.exchange = Some(Exchange {
             step,
+            begun: now,
             due: now,
             retries: 0,
         });
@@ -222,6 +240,7 @@ impl Endpoint {
         context.state = state;
         context.exchange = Some(Exchange {
             step: Step::HoldDown,
+            begun: now,
             due: now + hold,
             retries: 0,
         });
@@ -280,7 +299,7 @@ impl Endpoint {
         let r1 = R1 {
             initiator_nonce: i1.initiator_nonce,
             responder_nonce,
-            validator: self.responder.r1(responder_nonce, &initiation),
+            validator: self.responder.r1(responder_nonce, &initiation, arrived.now),
         };
         self.send(arrived.reversed(), &Message::R1(r1));
     }
@@ -333,34 +352,34 @@ impl Endpoint {
         //# the validator the host would have computed for the ULID, locators,
         //# Responder Nonce, Initiator Nonce, and FII.
         let initiation: Initiation = arrived.initiation(i2.initiator_tag, ulids, fii);
-        let genuine =
-            self.responder
-                .accepts_i2(i2.responder_nonce, &i2.validator, &initiation, arrived.now);
-        if !genuine {
+        let nonce = i2.responder_nonce;
+        let age = self
+            .responder
+            .accepts_i2(nonce, &i2.validator, &initiation, arrived.now);
+        let Some(round_trip) = age else {
             self.counters.drop(DropReason::BadValidator);
             return;
-        }
-        let claim = (&i2.locators, i2.keepalive_timeout);
-        self.accept_initiator(
+        };
+        let initiator = Initiator {
             ulids,
             fii,
-            i2.initiator_tag,
-            i2.initiator_nonce,
-            claim,
-            arrived,
-        );
+            tag: i2.initiator_tag,
+            nonce: i2.initiator_nonce,
+            locators: &i2.locators,
+            keepalive_timeout: i2.keepalive_timeout,
+            round_trip,
+        };
+        self.accept_initiator(&initiator, arrived);
     }
 
     /// An I2 or I2bis whose validator is good: create or refresh the context, answer R2.
-    pub(super) fn accept_initiator(
-        &mut self,
-        ulids: UlidPair,
-        fii: Fii,
-        initiator_tag: ContextTag,
-        initiator_nonce: InitiatorNonce,
-        (options, keepalive_timeout): (&shim6_wire::LocatorOptions, Option<KeepaliveTimeout>),
-        arrived: &Arrived<'_>,
-    ) {
+    pub(super) fn accept_initiator(&mut self, initiator: &Initiator<'_>, arrived: &Arrived<'_>) {
+        let &Initiator {
+            ulids,
+            fii,
+            keepalive_timeout,
+            ..
+        } = initiator;
         let known = self.table.by_ulids(ulids, fii);
         let known_locators = known
             .and_then(|id| self.table.get(id))
@@ -370,7 +389,12 @@ impl Endpoint {
         //# before updating Ls(peer)
         //# information, the host SHOULD perform the HBA/CGA validation of
         //# the peer's locator set at this point in time
-        let locators = match self.prove(ulids.peer, known_locators.as_ref(), options, arrived) {
+        let locators = match self.prove(
+            ulids.peer,
+            known_locators.as_ref(),
+            initiator.locators,
+            arrived,
+        ) {
             Ok(locators) => locators,
             Err(refusal) => return self.refuse(refusal, arrived),
         };
@@ -406,10 +430,11 @@ impl Endpoint {
             context.state = State::Established;
             context.exchange = None;
         }
+        context.reap.set_rtt(initiator.round_trip);
         self.adopt(
             &mut context,
             PeerHalf {
-                tag: initiator_tag,
+                tag: initiator.tag,
                 locators,
                 keepalive_timeout,
             },
@@ -417,7 +442,7 @@ impl Endpoint {
         if newly {
             self.tell_established(&context);
         }
-        let r2 = self.r2(&context, initiator_nonce);
+        let r2 = self.r2(&context, initiator.nonce);
         self.send(arrived.reversed(), &r2);
         self.settle(context, arrived.now);
     }
@@ -434,7 +459,11 @@ impl Endpoint {
             match self.prove(context.ulids.peer, Some(&known), &r2.locators, arrived) {
                 Ok(locators) => {
                     context.state = State::Established;
-                    context.exchange = None;
+                    // Only what was sent once tells how long the answer took.
+                    let exchange = context.exchange.take().filter(|sent| sent.retries == 0);
+                    if let Some(exchange) = exchange {
+                        context.reap.set_rtt(arrived.now.since(exchange.begun));
+                    }
                     context.fell_back = false;
                     let keepalive_timeout = r2.keepalive_timeout;
                     let half = PeerHalf {

@@ -91,7 +91,16 @@ impl Endpoint {
                     peer: ProbedLocator::new(peer, Answer::nonce()),
                 })
         });
-        let Some(next) = next else {
+        // Heard on the old pair since the doubt arose: the silence was a pause, not a failure.
+        let heard = context
+            .account
+            .last_received()
+            .is_some_and(|at| at > exploration.since);
+        let unfounded = exploration.cause == Cause::Silence && heard;
+        let Some(next) = next.filter(|_| !unfounded) else {
+            if exploration.cause == Cause::Silence {
+                Self::note_false_alarm(context, now);
+            }
             self.events.push_back(Event::PairConfirmed {
                 ulids,
                 pair: from,
@@ -100,6 +109,7 @@ impl Endpoint {
             return;
         };
         context.current = next;
+        self.resend(context);
         self.counters.pair_changes += 1;
         //= https://www.rfc-editor.org/rfc/rfc5534#section-4.2
         //= id=R-013

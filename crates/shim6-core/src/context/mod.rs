@@ -3,12 +3,13 @@
 //! The STATEs' handlers are methods of [`crate::Endpoint`], because nearly each of them looks at
 //! other contexts or answers without one; they are grouped here by what they are for:
 //! [`establish`] (I1, R1, I2, R2), [`recover`] (R1bis, I2bis), [`update`], [`liveness`] (REAP),
-//! [`locators`] (what a peer claims and proves).
+//! [`locators`] (what a peer claims and proves), [`silence`] (suspecting a pair before REAP does).
 
 mod establish;
 mod liveness;
 mod locators;
 mod recover;
+mod silence;
 mod update;
 
 use std::net::Ipv6Addr;
@@ -22,6 +23,7 @@ use crate::locator::{Announcement, PeerLocators, ProbedLocator};
 use crate::pair::{LocatorPair, UlidPair};
 use crate::reap::{self, Reap};
 use crate::time::Instant;
+pub(crate) use silence::Silence;
 
 /// STATEs of RFC 5533 §6.2. IDLE is the absence of a context.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,6 +75,8 @@ impl State {
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
     pub(crate) step: Step,
+    /// When it was first sent.
+    pub(crate) begun: Instant,
     /// When to send it again, or give up.
     pub(crate) due: Instant,
     /// How often it has been sent again.
@@ -150,6 +154,10 @@ pub(crate) struct Context {
     pub(crate) fell_back: bool,
     pub(crate) update: Option<PendingUpdate>,
     pub(crate) reap: Reap,
+    /// What is sent without an answer, while that is so.
+    pub(crate) silence: Option<Box<Silence>>,
+    /// Doubts that turned out to be unfounded, and when the last one did.
+    pub(crate) false_alarms: (u32, Instant),
     pub(crate) account: Arc<Account>,
     pub(crate) initiated: bool,
     pub(crate) created: Instant,

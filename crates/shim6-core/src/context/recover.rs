@@ -2,6 +2,7 @@
 
 use shim6_wire::{ContextTag, Fii, I2bis, Message, R1bis, ResponderNonce, Validator};
 
+use super::establish::Initiator;
 use super::{Context, State, Step};
 use crate::endpoint::{Arrived, Endpoint};
 use crate::event::{DropReason, Event};
@@ -22,7 +23,7 @@ impl Endpoint {
         }
         let responder_nonce = self.responder.nonce(arrived.now, &mut self.rng);
         let lost = arrived.lost_context(tag);
-        let validator = self.responder.r1bis(responder_nonce, &lost);
+        let validator = self.responder.r1bis(responder_nonce, &lost, arrived.now);
         let r1bis = R1bis {
             packet_tag: tag,
             responder_nonce,
@@ -102,20 +103,25 @@ impl Endpoint {
         };
         let fii = i2bis.fii.unwrap_or(Fii::DEFAULT);
         let lost: LostContext = arrived.lost_context(i2bis.packet_tag);
-        let genuine = self.responder.accepts_i2bis(
-            i2bis.responder_nonce,
-            &i2bis.validator,
-            &lost,
-            arrived.now,
-        );
-        if !genuine {
+        let nonce = i2bis.responder_nonce;
+        let age = self
+            .responder
+            .accepts_i2bis(nonce, &i2bis.validator, &lost, arrived.now);
+        let Some(round_trip) = age else {
             self.counters.drop(DropReason::BadValidator);
             return;
-        }
+        };
         // A new context takes a new random tag, never the Packet Context Tag (S-125): `new_context`
         // draws one, and 47 random bits do not meet by chance.
-        let claim = (&i2bis.locators, i2bis.keepalive_timeout);
-        let (tag, nonce) = (i2bis.initiator_tag, i2bis.initiator_nonce);
-        self.accept_initiator(ulids, fii, tag, nonce, claim, arrived);
+        let initiator = Initiator {
+            ulids,
+            fii,
+            tag: i2bis.initiator_tag,
+            nonce: i2bis.initiator_nonce,
+            locators: &i2bis.locators,
+            keepalive_timeout: i2bis.keepalive_timeout,
+            round_trip,
+        };
+        self.accept_initiator(&initiator, arrived);
     }
 }

@@ -93,6 +93,10 @@ pub(crate) struct Reap {
     /// Keepalives sent since the Keepalive Timer was started at the given moment.
     keepalives: (Instant, u32),
     probe_due: Option<Instant>,
+    /// How long the probe to be sent next waits for its answer, if it is the test of a suspicion.
+    test_wait: Option<Duration>,
+    /// Round trip of the last probe, or of the exchange that made the context.
+    rtt: Option<Duration>,
     /// Probes of the present exploration.
     probes: u32,
     probe_interval: Duration,
@@ -110,6 +114,8 @@ impl Reap {
             keepalive_timeout: config.send_timeout,
             keepalives: (Instant::default(), 0),
             probe_due: None,
+            test_wait: None,
+            rtt: None,
             probes: 0,
             probe_interval: config.initial_probe_timeout,
             queue: Vec::new(),
@@ -119,6 +125,16 @@ impl Reap {
 
     pub(crate) fn state(&self) -> State {
         self.state
+    }
+
+    /// The last round trip that was measured, or a guess that suits most of the Internet.
+    pub(crate) fn rtt(&self) -> Duration {
+        self.rtt.unwrap_or(Duration::from_millis(100))
+    }
+
+    /// Notes a round trip.
+    pub(crate) fn set_rtt(&mut self, rtt: Duration) {
+        self.rtt = Some(rtt);
     }
 
     pub(crate) fn exploration(&self) -> Option<Exploration> {
@@ -244,7 +260,14 @@ impl Reap {
         self.state = State::Exploring;
         cx.account.stop_send_timer();
         cx.account.stop_keepalive_timer();
-        let began = self.begin(cause, heard, cx);
+        // A suspicion asks the current pair first, and asks others only if that stays silent.
+        if self.exploration.is_none() {
+            self.reports.clear();
+        }
+        let suspicion = cause == Cause::Silence;
+        self.test_wait = suspicion.then(|| cx.config.test_timeout.max(self.rtt() * 2));
+        let first = if suspicion { Some(cx.current) } else { heard };
+        let began = self.begin(cause, first, cx);
         self.probe_next(cx);
         began.then_some(Outcome::Began { silence })
     }
@@ -282,10 +305,17 @@ impl Reap {
         arrived_on: LocatorPair,
         cx: &mut Surroundings<'_>,
     ) -> Option<Outcome> {
+        if probe.state == ProbeState::Exploring && self.exploration.is_none() {
+            self.reports.clear();
+        }
         if let Some(described) = probe.sent.first() {
             self.reports.received(*described);
         }
-        let proven = self.reports.arrived(&probe.received);
+        let arrived = self.reports.arrived(&probe.received, cx.now, cx.current);
+        if let Some(rtt) = arrived.rtt {
+            self.rtt = Some(rtt);
+        }
+        let proven = arrived.pair;
         match probe.state {
             //= https://www.rfc-editor.org/rfc/rfc5534#section-6.7
             //= id=R-051
@@ -378,6 +408,10 @@ impl Reap {
         }
         let Some(pair) = self.queue.pop() else { return };
         self.probe(pair, cx);
+        if let Some(wait) = self.test_wait.take() {
+            self.probe_due = Some(cx.now + wait);
+            return;
+        }
         self.probes += 1;
         if self.probes > cx.config.initial_probes {
             self.probe_interval = (self.probe_interval * 2).min(cx.config.max_probe_timeout);

@@ -1,6 +1,7 @@
 //! Which probes went where, and which came back: the reports of RFC 5534 §5.2.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
@@ -20,9 +21,33 @@ const REMEMBERED_MAX: usize = 16;
 struct SentProbe {
     pair: LocatorPair,
     nonce: ProbeNonce,
-    /// Low 32 bits of the sending time in microseconds: the round trip shows when it comes back.
-    data: u32,
+    at: Instant,
     reported: bool,
+}
+
+impl SentProbe {
+    /// What is reported of it. Its Probe Data is not needed: the time of sending is remembered here.
+    fn report(&self) -> ProbeReport {
+        let LocatorPair {
+            local: source,
+            peer: destination,
+        } = self.pair;
+        ProbeReport {
+            source,
+            destination,
+            nonce: self.nonce,
+            data: 0,
+        }
+    }
+}
+
+/// What a peer's reports of our probes tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Arrivals {
+    /// A pair on which a probe arrived: the current one if it is among them, else the latest probed.
+    pub(super) pair: Option<LocatorPair>,
+    /// Round trip of the latest of those that had not been reported before.
+    pub(super) rtt: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +59,12 @@ pub(super) struct Reports {
 }
 
 impl Reports {
+    /// Begins anew: what an earlier exploration found out proves nothing today.
+    pub(super) fn clear(&mut self) {
+        self.sent.clear();
+        self.received.clear();
+    }
+
     /// Notes a probe about to be sent on `pair`; returns what it says of itself and of others that
     /// have not been reported as seen.
     ///
@@ -51,7 +82,7 @@ impl Reports {
         let probe = SentProbe {
             pair,
             nonce,
-            data: now.as_micros() as u32,
+            at: now,
             reported: false,
         };
         self.sent.push_front(probe);
@@ -60,12 +91,7 @@ impl Reports {
             .iter()
             .filter(|probe| !probe.reported)
             .take(REPORTED_MAX)
-            .map(|probe| ProbeReport {
-                source: probe.pair.local,
-                destination: probe.pair.peer,
-                nonce: probe.nonce,
-                data: probe.data,
-            })
+            .map(SentProbe::report)
             .collect()
     }
 
@@ -81,20 +107,30 @@ impl Reports {
         self.received.iter().copied().collect()
     }
 
-    /// Takes in which of our probes the peer has seen; returns the pair of the latest of these.
+    /// Takes in which of our probes the peer has seen.
     ///
     /// A report counts only with the nonce of a probe that was sent, and stands for the pair on which
     /// that probe was sent: what addresses the peer writes in it does not matter.
-    pub(super) fn arrived(&mut self, reports: &[ProbeReport]) -> Option<LocatorPair> {
-        let mut latest = None;
+    pub(super) fn arrived(
+        &mut self,
+        reports: &[ProbeReport],
+        now: Instant,
+        current: LocatorPair,
+    ) -> Arrivals {
+        let mut arrivals = Arrivals::default();
         // Oldest first, so that the latest sent remains.
         for probe in self.sent.iter_mut().rev() {
             if reports.iter().any(|report| report.nonce == probe.nonce) {
+                if !probe.reported {
+                    arrivals.rtt = Some(now.since(probe.at));
+                }
                 probe.reported = true;
-                latest = Some(probe.pair);
+                if arrivals.pair != Some(current) {
+                    arrivals.pair = Some(probe.pair);
+                }
             }
         }
-        latest
+        arrivals
     }
 }
 
@@ -121,7 +157,10 @@ mod tests {
             source: Ipv6Addr::LOCALHOST,
             ..sent
         };
-        assert_eq!(reports.arrived(&[lying]), Some(pair(1)));
+        let later = Instant::from_micros(25);
+        let arrivals = reports.arrived(&[lying], later, pair(2));
+        assert_eq!(arrivals.pair, Some(pair(1)));
+        assert_eq!(arrivals.rtt, Some(Duration::from_micros(20)));
     }
 
     #[test]
@@ -133,7 +172,8 @@ mod tests {
             nonce: ProbeNonce(sent.nonce.0 ^ 1),
             ..sent
         };
-        assert_eq!(reports.arrived(&[forged]), None);
+        let arrivals = reports.arrived(&[forged], Instant::from_micros(25), pair(2));
+        assert_eq!(arrivals, Arrivals::default());
     }
 
     //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
@@ -149,7 +189,7 @@ mod tests {
         let second = reports.send(pair(2), Instant::from_micros(6), &mut rng);
         assert_eq!(second.len(), 2);
         assert_eq!(second[0].source, pair(2).local);
-        reports.arrived(&[first]);
+        reports.arrived(&[first], Instant::from_micros(25), pair(9));
         assert_eq!(
             reports
                 .send(pair(3), Instant::from_micros(7), &mut rng)

@@ -1,0 +1,161 @@
+//! Suspecting the current pair before REAP's Send Timeout does, and resuming after a change of pair.
+//!
+//! A flow that was answered until now and suddenly is not, is worth a question: a Probe on the
+//! current pair, which costs three small messages if all is well. Only if that finds no answer
+//! either are other pairs probed, and only a probe that came back moves payload: silence alone never
+//! does. A context whose silence turns out to mean nothing (it sends one way, its peer thinks before
+//! it answers) is asked less and less.
+//!
+//! Packets sent into silence are kept, the last few of them. When payload moves to another pair they
+//! are sent again there at once: TCP learns from the answer what was lost and need not sit out its
+//! back-off, and a datagram that died with the old pair gets its second chance.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use shim6_wire::{Class, ContextTag, Packet, classify};
+
+use super::Context;
+use crate::endpoint::Endpoint;
+use crate::event::Cause;
+use crate::flow::Path;
+use crate::reap;
+use crate::time::Instant;
+
+/// Packets kept for each context: as many as TCP's initial window.
+const KEPT_MAX: usize = 10;
+
+/// A context that received something this short ago was in the middle of a conversation.
+const CONVERSATION: Duration = Duration::from_secs(1);
+
+/// How long a false alarm is held against suspicion.
+const FORGIVENESS: Duration = Duration::from_secs(60);
+
+/// What is sent without an answer.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    since: Instant,
+    /// As the local stack sent them.
+    kept: VecDeque<Vec<u8>>,
+}
+
+impl Endpoint {
+    /// Notes a payload packet that was sent into silence ([`crate::Notice::Unanswered`]); `packet` is
+    /// as it left the flow table.
+    ///
+    /// The account of the flow has to be up to date: what was heard since ends the silence.
+    pub fn handle_unanswered(&mut self, now: Instant, tag: ContextTag, packet: &[u8]) {
+        let found = self
+            .table
+            .by_local_tag(tag)
+            .and_then(|id| self.table.take(id));
+        let Some(mut context) = found else { return };
+        if context.state.has_peer() {
+            context.keep(now, packet);
+            self.suspect(&mut context, now);
+        }
+        self.settle(context, now);
+    }
+
+    /// Tests the current pair if the silence has lasted too long for this context.
+    fn suspect(&mut self, context: &mut Context, now: Instant) {
+        let Some(since) = context.silence.as_ref().map(|silence| silence.since) else {
+            return;
+        };
+        if context.reap.state() != reap::State::Operational
+            || now.since(since) < self.patience(context, now)
+            || now.since(context.false_alarms.1) < self.config.test_interval
+        {
+            return;
+        }
+        self.explore(context, Cause::Silence, now);
+    }
+
+    /// How long this context may send into silence unsuspected.
+    fn patience(&self, context: &Context, now: Instant) -> Duration {
+        let least = self.config.test_timeout.max(context.reap.rtt() * 2);
+        let heard = context.account.last_received();
+        match context.false_alarms.0 {
+            0 if heard.is_some_and(|heard| now.since(heard) < CONVERSATION) => Duration::ZERO,
+            0 => least,
+            count => (least * (1 << count.min(16))).min(self.config.send_timeout),
+        }
+    }
+
+    /// The doubt was unfounded: the next one comes later.
+    pub(super) fn note_false_alarm(context: &mut Context, now: Instant) {
+        let (count, last) = context.false_alarms;
+        let count = if now.since(last) > FORGIVENESS {
+            count / 2
+        } else {
+            count
+        };
+        context.false_alarms = (count + 1, now);
+        context.silence = None;
+    }
+
+    /// Sends what was kept on the new pair.
+    pub(super) fn resend(&mut self, context: &mut Context) {
+        context.false_alarms.0 = 0;
+        let Some(silence) = context.silence.take() else {
+            return;
+        };
+        let path = context.flow().path;
+        for octets in silence.kept {
+            self.resends.extend(on_path(octets, path));
+        }
+    }
+}
+
+impl Context {
+    /// Keeps a packet, unless the silence ended and began anew: then only this one.
+    fn keep(&mut self, now: Instant, packet: &[u8]) {
+        let heard = self.account.last_received().unwrap_or_default();
+        if self
+            .silence
+            .as_ref()
+            .is_some_and(|silence| heard > silence.since)
+        {
+            self.silence = None;
+        }
+        let fresh = || {
+            Box::new(Silence {
+                since: now,
+                kept: VecDeque::new(),
+            })
+        };
+        let silence = self.silence.get_or_insert_with(fresh);
+        if let Some(unmapped) = unmapped(packet, self.ulids.local, self.ulids.peer) {
+            if silence.kept.len() == KEPT_MAX {
+                silence.kept.pop_front();
+            }
+            silence.kept.push_back(unmapped);
+        }
+    }
+}
+
+/// `packet` as the local stack sent it; `None` for a part of one.
+fn unmapped(packet: &[u8], local: std::net::Ipv6Addr, peer: std::net::Ipv6Addr) -> Option<Vec<u8>> {
+    let mut octets = packet.to_vec();
+    let tagged = matches!(classify(&octets), Class::PayloadExt { .. });
+    let end = octets.len();
+    let mut view = Packet::new(&mut octets, 0, end).ok()?;
+    if tagged {
+        view.remove_payload_ext(local, peer).ok()?;
+    }
+    Some(view.octets().to_vec())
+}
+
+/// `octets` as they go on `path`; `None` if they do not fit.
+fn on_path(octets: Vec<u8>, path: Path) -> Option<Vec<u8>> {
+    let Path::Mapped { locators, peer_tag } = path else {
+        return Some(octets);
+    };
+    let mut buffer = vec![0; Packet::HEADROOM];
+    buffer.extend(octets);
+    let end = buffer.len();
+    let mut view = Packet::new(&mut buffer, Packet::HEADROOM, end).ok()?;
+    view.insert_payload_ext(peer_tag, locators.local, locators.peer)
+        .ok()?;
+    Some(view.octets().to_vec())
+}
