@@ -4,7 +4,7 @@
 //! to close it on exec. So it is found among the process's descriptors, as the netfilter socket that was not there
 //! before and that has the port id under which the kernel lists the queue.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
@@ -52,7 +52,7 @@ impl PlainQueue {
         let number = config.number;
         let configure = || QueueError::io("configure", number);
         let find = || QueueError::io("find the descriptor", number);
-        let before = descriptors().map_err(find())?;
+        let before = netfilter_sockets().map_err(find())?;
         let mut queue = nfq::Queue::open().map_err(|source| QueueError::refused(number, source))?;
         queue
             .bind(number)
@@ -169,35 +169,20 @@ impl AsFd for PlainQueue {
     }
 }
 
-/// The open descriptors of this process.
-fn descriptors() -> io::Result<BTreeSet<RawFd>> {
-    fs::read_dir("/proc/self/fd")?
-        .map(|entry| {
-            Ok(entry?
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok()))
-        })
-        .filter_map(Result::transpose)
-        .collect()
-}
-
-/// The netfilter socket that is not in `before` and holds queue `number`.
-fn find_socket(before: &BTreeSet<RawFd>, number: u16) -> io::Result<RawFd> {
-    let port_id = statistics()?
-        .into_iter()
-        .find(|queue| queue.number == number)
-        .map(|queue| queue.port_id);
-    descriptors()?
-        .difference(before)
-        .copied()
-        .find(|fd| {
-            // SAFETY: another thread may have closed this descriptor since it was listed, which makes the calls fail
-            // or ask another file; they only ask, and the borrow ends with them.
-            let fd = unsafe { BorrowedFd::borrow_raw(*fd) };
-            netfilter_port_id(fd).is_some_and(|found| Some(found) == port_id)
-        })
-        .ok_or_else(|| io::ErrorKind::NotFound.into())
+/// The netfilter sockets among this process's descriptors, each with its port id.
+fn netfilter_sockets() -> io::Result<BTreeMap<RawFd, u32>> {
+    let mut sockets = BTreeMap::new();
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let name = entry?.file_name();
+        let Some(fd) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // SAFETY: another thread may close this descriptor meanwhile, which makes the calls fail or ask another file;
+        // they only ask, and the borrow ends with them.
+        let port_id = netfilter_port_id(unsafe { BorrowedFd::borrow_raw(fd) });
+        sockets.extend(port_id.map(|port_id| (fd, port_id)));
+    }
+    Ok(sockets)
 }
 
 /// The port id of `fd`, if it is a netfilter netlink socket.
@@ -209,6 +194,19 @@ fn netfilter_port_id(fd: BorrowedFd<'_>) -> Option<u32> {
     }
     let address = SocketAddrNetlink::try_from(getsockname(fd).ok()?).ok()?;
     Some(address.pid())
+}
+
+/// The netfilter socket that is not in `before` and holds queue `number`.
+fn find_socket(before: &BTreeMap<RawFd, u32>, number: u16) -> io::Result<RawFd> {
+    let queues = statistics()?;
+    let queue = queues.iter().find(|queue| queue.number == number);
+    netfilter_sockets()?
+        .into_iter()
+        .find(|(fd, port_id)| {
+            !before.contains_key(fd) && queue.is_some_and(|queue| queue.port_id == *port_id)
+        })
+        .map(|(fd, _)| fd)
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// Packets per wake-up.

@@ -138,8 +138,9 @@ pub(super) enum Part {
     },
     /// Adds the pair of an outgoing packet, or prolongs it.
     Update(SetName),
-    /// Adds the pair of an outgoing packet if it is not there; matches once the pair has sent `over` octets.
-    AddQuota {
+    /// Adds the pair of an outgoing packet if it is not there; matches once the pair has sent `over` octets, or always
+    /// if that is 0.
+    Add {
         set: SetName,
         over: u64,
     },
@@ -348,7 +349,7 @@ fn output(config: &RulesetConfig) -> ChainDesign {
             rules.add(
                 "first seen now, if it is new; has sent much: worth a question",
                 [
-                    Part::AddQuota {
+                    Part::Add {
                         set: SetName::Young,
                         over: config.trigger_bytes,
                     },

@@ -91,9 +91,11 @@ impl Part {
                 Field::OutgoingPair.add_loads(out);
                 out.push(dynset(DYNSET_UPDATE, *set, None));
             }
-            Self::AddQuota { set, over } => {
+            Self::Add { set, over } => {
                 Field::OutgoingPair.add_loads(out);
-                out.push(dynset(DYNSET_ADD, *set, Some(quota_over(*over))));
+                // A quota of 0 would be listed as used up, and so never as it was sent.
+                let quota = (*over > 0).then(|| quota_over(*over));
+                out.push(dynset(DYNSET_ADD, *set, quota));
             }
             Self::Queue(target) => out.push(match statement {
                 Statement::Native => queue(target),
@@ -445,7 +447,7 @@ mod tests {
     fn what_is_loaded_is_what_nft_makes_of_the_printed_text() {
         for mode in [Mode::Queue, Mode::QueueAll] {
             for input_hook in [InputHook::Input, InputHook::Prerouting] {
-                for queues in [1, 4] {
+                for (queues, trigger_bytes) in [(1, 2048), (4, 0)] {
                     let config = RulesetConfig {
                         mode,
                         input_hook,
@@ -455,6 +457,7 @@ mod tests {
                             .into_iter()
                             .collect(),
                         excluded_ports: vec![53, 123],
+                        trigger_bytes,
                         ..RulesetConfig::default()
                     };
                     let Some(nft) = compiled_by_nft(&print(&config)) else {

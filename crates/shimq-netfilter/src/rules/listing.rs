@@ -8,7 +8,7 @@ use std::io;
 use super::{RulesError, Statement, TABLE, wire};
 use crate::netlink::{Attr, Attrs, Builder, Message, NLM_F_DUMP, Socket, attrs};
 
-/// The table, as far as it can be asked for.
+/// The table, as far as it can be asked for. A number that is left out in a message is 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Listing {
     table: Option<Table>,
@@ -19,7 +19,7 @@ pub(super) struct Listing {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Table {
-    flags: Option<u32>,
+    flags: u32,
     owner: Option<u32>,
 }
 
@@ -35,11 +35,13 @@ struct Chain {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Set {
     name: String,
-    flags: Option<u32>,
-    key_type: Option<u32>,
-    key_len: Option<u32>,
-    timeout: Option<u64>,
-    size: Option<u32>,
+    flags: u32,
+    key_type: u32,
+    key_len: u32,
+    /// In milliseconds.
+    timeout: u64,
+    /// In elements.
+    size: u32,
     /// What each element carries.
     expression: String,
 }
@@ -85,7 +87,7 @@ impl Listing {
             return;
         }
         match message.kind {
-            wire::NEWTABLE => self.table = Some(Table::read(message.attrs())),
+            wire::NEWTABLE => self.table = Some(Table::read(&message.attrs())),
             wire::NEWCHAIN => self.chains.push(Chain::read(message.attrs())),
             wire::NEWSET => self.sets.push(Set::read(message.attrs())),
             wire::NEWRULE => self.rules.push(Rule::read(message.attrs())),
@@ -107,7 +109,7 @@ impl Listing {
     ///
     /// The kernel lists more about each than it is told: attributes of its own are passed over.
     pub(super) fn covers(&self, sent: &Self) -> Result<(), RulesError> {
-        let flags = |listing: &Self| listing.table.as_ref().and_then(|table| table.flags);
+        let flags = |listing: &Self| listing.table.as_ref().map(|table| table.flags);
         same("the table's flags", &flags(self), &flags(sent))?;
         self.same_frame(sent)?;
         same("the number of rules", &self.rules.len(), &sent.rules.len())?;
@@ -220,10 +222,11 @@ impl Target {
 }
 
 impl Table {
-    fn read(attrs: Attrs<'_>) -> Self {
+    fn read(attrs: &Attrs<'_>) -> Self {
+        let number = |kind| find(attrs.clone(), kind)?.be32();
         Self {
-            flags: find(attrs.clone(), wire::NFTA_TABLE_FLAGS).and_then(|attr| attr.be32()),
-            owner: find(attrs, wire::NFTA_TABLE_OWNER).and_then(|attr| attr.be32()),
+            flags: number(wire::NFTA_TABLE_FLAGS).unwrap_or_default(),
+            owner: number(wire::NFTA_TABLE_OWNER),
         }
     }
 }
@@ -254,13 +257,13 @@ impl Set {
         for attr in attrs {
             match attr.kind {
                 wire::NFTA_SET_NAME => attr.text().clone_into(&mut set.name),
-                wire::NFTA_SET_FLAGS => set.flags = attr.be32(),
-                wire::NFTA_SET_KEY_TYPE => set.key_type = attr.be32(),
-                wire::NFTA_SET_KEY_LEN => set.key_len = attr.be32(),
-                wire::NFTA_SET_TIMEOUT => set.timeout = attr.be64(),
+                wire::NFTA_SET_FLAGS => set.flags = attr.be32().unwrap_or_default(),
+                wire::NFTA_SET_KEY_TYPE => set.key_type = attr.be32().unwrap_or_default(),
+                wire::NFTA_SET_KEY_LEN => set.key_len = attr.be32().unwrap_or_default(),
+                wire::NFTA_SET_TIMEOUT => set.timeout = attr.be64().unwrap_or_default(),
                 wire::NFTA_SET_DESC => {
                     let size = find(attr.attrs(), wire::NFTA_SET_DESC_SIZE);
-                    set.size = size.and_then(|size| size.be32());
+                    set.size = size.and_then(|size| size.be32()).unwrap_or_default();
                 }
                 wire::NFTA_SET_EXPR => {
                     let name = find(attr.attrs(), wire::NFTA_EXPR_NAME);

@@ -77,7 +77,7 @@ impl Ruleset {
             }
         }
         let statement = Statement::probe()?;
-        let sealed = build(&Design::new(config), statement).seal();
+        let sealed = build(&Design::new(config), statement, Ownership::Ours).seal();
         let expected = sealed.listing();
         sealed.commit(&socket, &mut buf)?;
         let listed = Listing::read(&socket, &mut buf)?;
@@ -105,7 +105,9 @@ impl Ruleset {
         let statement = listed
             .statement()
             .ok_or_else(|| RulesError::Differs("none of its rules queues packets".to_owned()))?;
-        let expected = build(&Design::new(config), statement).seal().listing();
+        let expected = build(&Design::new(config), statement, Ownership::Operators)
+            .seal()
+            .listing();
         listed.resembles(&expected)?;
         let mut ruleset = Self {
             socket,
@@ -220,10 +222,10 @@ fn open() -> Result<Socket, RulesError> {
 }
 
 /// The transaction that makes the table.
-fn build(design: &Design, statement: Statement) -> Transaction {
+fn build(design: &Design, statement: Statement, ownership: Ownership) -> Transaction {
     let mut transaction = Transaction::new();
     let table = Table::new(TABLE, ProtoFamily::Ipv6);
-    transaction.new_table(TABLE);
+    transaction.new_table(TABLE, ownership);
     for set in &design.sets {
         transaction.new_set(set);
         transaction.add_elements(set.name, &set.elements);
@@ -258,3 +260,109 @@ const TABLE: &CStr = c"shimq";
 const BUFFER: usize = 64 << 10;
 /// Octets of socket buffer: a transaction is one datagram, and its answers wait until it is through.
 const SOCKET_BUFFER: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Moves this thread into a network namespace of its own; false without the privilege.
+    fn enter_namespace() -> bool {
+        // SAFETY: only this thread's network namespace changes; no descriptor or memory is unshared.
+        let entered =
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) };
+        if let Err(errno) = entered {
+            eprintln!(
+                "SKIPPED: needs a network namespace ({errno}): run as root or under `unshare -rn`"
+            );
+        }
+        entered.is_ok()
+    }
+
+    fn nft(command: &str) {
+        let words = command.split_ascii_whitespace();
+        let status = Command::new("nft").args(words).status().unwrap();
+        assert!(status.success(), "nft {command}");
+    }
+
+    /// Loads the table as `nft -f` does on a kernel with the queue expression: without an owner.
+    fn load_as_operator(config: &RulesetConfig) {
+        let statement = Statement::probe().unwrap();
+        let transaction = build(&Design::new(config), statement, Ownership::Operators);
+        transaction
+            .commit(&open().unwrap(), &mut vec![0; BUFFER])
+            .unwrap();
+    }
+
+    #[test]
+    fn an_operators_table_is_used_watched_and_left() {
+        if !enter_namespace() {
+            return;
+        }
+        let config = RulesetConfig::default();
+        assert!(matches!(
+            Ruleset::attach(&config).err(),
+            Some(RulesError::Missing)
+        ));
+        load_as_operator(&config);
+        nft("add element ip6 shimq identities { 2001:db8::dead }");
+
+        let mut rules = Ruleset::attach(&config).unwrap();
+        rules.verify().unwrap();
+        let list = || {
+            let output = Command::new("nft")
+                .args(["list", "table", "ip6", "shimq"])
+                .output();
+            String::from_utf8(output.unwrap().stdout).unwrap()
+        };
+        assert!(!list().contains("dead"), "what another run left is gone");
+        let address = "2001:db8::1".parse().unwrap();
+        rules.apply(&[Change::AddIdentity(address)]).unwrap();
+        assert!(list().contains("2001:db8::1"));
+        rules.remove().unwrap();
+        assert!(list().contains("set identities") && !list().contains("2001:db8::1"));
+    }
+
+    #[test]
+    fn a_rule_more_or_a_table_less_is_noticed() {
+        if !enter_namespace() {
+            return;
+        }
+        let config = RulesetConfig::default();
+        load_as_operator(&config);
+        let mut rules = Ruleset::attach(&config).unwrap();
+        nft("add rule ip6 shimq input accept");
+        assert!(matches!(rules.verify(), Err(RulesError::Differs(_))));
+        nft("delete table ip6 shimq");
+        assert!(matches!(rules.verify(), Err(RulesError::Missing)));
+    }
+
+    #[test]
+    fn a_table_for_another_configuration_is_refused() {
+        if !enter_namespace() {
+            return;
+        }
+        load_as_operator(&RulesetConfig::default());
+        for other in [
+            RulesetConfig {
+                observe: 9000..9001,
+                ..RulesetConfig::default()
+            },
+            RulesetConfig {
+                input_hook: InputHook::Prerouting,
+                ..RulesetConfig::default()
+            },
+            RulesetConfig {
+                trigger_age: std::time::Duration::from_secs(30),
+                ..RulesetConfig::default()
+            },
+        ] {
+            let refused = Ruleset::attach(&other).err();
+            assert!(
+                matches!(refused, Some(RulesError::Differs(_))),
+                "{refused:?}"
+            );
+        }
+    }
+}

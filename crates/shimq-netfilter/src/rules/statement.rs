@@ -6,7 +6,7 @@ use nftnl::{Chain, ProtoFamily, Rule, Table};
 
 use super::design::{Part, QueueTarget, RuleDesign};
 use super::transaction::Transaction;
-use super::{BUFFER, RulesError, open};
+use super::{BUFFER, Ownership, RulesError, open};
 
 /// How a rule queues a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ fn try_out(statement: Statement) -> Result<(), RulesError> {
     for expression in design.expressions(statement) {
         rule.add_expr(&expression);
     }
-    transaction.new_table(c"shimq-probe");
+    transaction.new_table(c"shimq-probe", Ownership::Ours);
     transaction.add(&chain, "the probing chain".to_owned());
     transaction.add(&rule, "the probing rule".to_owned());
     // The table belongs to this socket and goes with it.

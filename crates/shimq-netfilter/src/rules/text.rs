@@ -144,7 +144,8 @@ impl fmt::Display for Part {
                 write!(f, "{field} {}@{set}", if *found { "" } else { "!= " })
             }
             Self::Update(set) => write!(f, "update @{set} {{ {} }}", Field::OutgoingPair),
-            Self::AddQuota { set, over } => write!(
+            Self::Add { set, over: 0 } => write!(f, "add @{set} {{ {} }}", Field::OutgoingPair),
+            Self::Add { set, over } => write!(
                 f,
                 "add @{set} {{ {} quota over {over} bytes }}",
                 Field::OutgoingPair

@@ -9,7 +9,7 @@ use nftnl::{Batch, FinalizedBatch, MsgType, NlMsg};
 use super::design::{Key, SetDesign, SetKind, SetName};
 use super::elements::Element;
 use super::listing::Listing;
-use super::{RulesError, TABLE, wire};
+use super::{Ownership, RulesError, TABLE, wire};
 use crate::netlink::{Answer, Builder, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, Socket, messages};
 
 /// Changes being gathered.
@@ -49,15 +49,17 @@ impl Transaction {
         self.add(&Encoded(octets), part);
     }
 
-    /// Makes a table that belongs to the socket; the crate `nftnl` knows no table flags.
-    pub(super) fn new_table(&mut self, name: &CStr) {
+    /// Makes a table, which may belong to the socket; the crate `nftnl` knows no table flags.
+    pub(super) fn new_table(&mut self, name: &CStr, ownership: Ownership) {
         let part = format!("table ip6 {}", name.to_string_lossy());
-        let flags = NLM_F_CREATE | NLM_F_EXCL;
-        self.add_message(wire::NEWTABLE, flags, part, |message| {
-            message.name(wire::NFTA_TABLE_NAME, name).attr(
-                wire::NFTA_TABLE_FLAGS,
-                &wire::NFT_TABLE_F_OWNER.to_be_bytes(),
-            );
+        let flags = match ownership {
+            Ownership::Ours => wire::NFT_TABLE_F_OWNER,
+            Ownership::Operators => 0,
+        };
+        self.add_message(wire::NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, part, |message| {
+            message
+                .name(wire::NFTA_TABLE_NAME, name)
+                .attr(wire::NFTA_TABLE_FLAGS, &flags.to_be_bytes());
         });
     }
 

@@ -1,0 +1,522 @@
+//! The ruleset against the kernel: what it counts, what it queues, what it leaves alone.
+
+use std::net::{Ipv6Addr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use crate::support::{HOST, PEER, Peer, close, enter_namespace, run, try_run, wait_for};
+use shimq_netfilter::queue::{BatchQueue, Queue, QueueConfig, QueuedPacket, Verdict};
+use shimq_netfilter::rules::{
+    AddressPair, Change, ContextCount, Direction, InputHook, Mode, Prefix, RulesError, Ruleset,
+    RulesetConfig, Statement, print,
+};
+
+fn address(text: &str) -> Ipv6Addr {
+    text.parse().expect("an address")
+}
+
+fn host_and_peer() -> AddressPair {
+    AddressPair {
+        local: address(HOST),
+        peer: address(PEER),
+    }
+}
+
+/// Sends a datagram from [`HOST`] to `port` of [`PEER`], where nobody listens.
+fn send_to(port: u16, payload: &[u8]) {
+    let socket = UdpSocket::bind((HOST, 0)).unwrap();
+    socket.send_to(payload, (PEER, port)).unwrap();
+}
+
+/// Packets that wait in the queue; they are judged.
+fn queued(queue: &mut BatchQueue) -> u32 {
+    let mut packets = 0;
+    loop {
+        let served = queue
+            .serve(Duration::ZERO, &mut |_| Verdict::Accept)
+            .unwrap();
+        if served.packets == 0 {
+            return packets;
+        }
+        packets += served.packets;
+    }
+}
+
+fn configurations() -> impl Iterator<Item = RulesetConfig> {
+    [Mode::Queue, Mode::QueueAll].into_iter().flat_map(|mode| {
+        [InputHook::Input, InputHook::Prerouting].map(|input_hook| RulesetConfig {
+            mode,
+            input_hook,
+            ..RulesetConfig::default()
+        })
+    })
+}
+
+#[test]
+fn the_table_loads_is_found_right_and_vanishes_with_its_owner() {
+    if !enter_namespace() {
+        return;
+    }
+    for config in configurations() {
+        let mut rules = Ruleset::load(&config).unwrap();
+        eprintln!("{}", rules.statement());
+        rules.verify().unwrap();
+        assert!(run("nft list tables").contains("table ip6 shimq"));
+        // Nobody else can touch it.
+        assert!(!try_run("nft delete table ip6 shimq").0);
+        run("nft flush ruleset");
+        rules.verify().unwrap();
+        close(rules);
+    }
+}
+
+#[test]
+fn excluded_prefixes_and_ports_are_loaded_and_replaced() {
+    if !enter_namespace() {
+        return;
+    }
+    let prefix = |text: &str, len| Prefix::new(address(text), len).unwrap();
+    let config = RulesetConfig {
+        excluded_peers: vec![
+            prefix("2001:db8:1::", 48),
+            prefix("2001:db8:2::", 48),
+            prefix("2001:db8:2:3::", 64),
+            prefix("ff00::", 8),
+        ],
+        excluded_ports: vec![123, 53, 123],
+        ..RulesetConfig::default()
+    };
+    let mut rules = Ruleset::load(&config).unwrap();
+    let peers = run("nft list set ip6 shimq excluded_peers");
+    assert!(peers.contains("2001:db8:1::-2001:db8:2:ffff:") || peers.contains("2001:db8:1::/48"));
+    assert!(peers.contains("ff00::/8"), "{peers}");
+    let ports = run("nft list set ip6 shimq excluded_ports");
+    assert!(ports.contains("53") && ports.contains("123"), "{ports}");
+
+    rules
+        .set_exclusions(&[prefix("2001:db8:9::", 48)], &[])
+        .unwrap();
+    let peers = run("nft list set ip6 shimq excluded_peers");
+    assert!(
+        peers.contains("2001:db8:9::/48") && !peers.contains("ff00"),
+        "{peers}"
+    );
+    let ports = run("nft list set ip6 shimq excluded_ports");
+    assert!(!ports.contains("elements"), "{ports}");
+    rules.verify().unwrap();
+}
+
+#[test]
+fn a_second_owner_is_told_who_the_first_is() {
+    if !enter_namespace() {
+        return;
+    }
+    let config = RulesetConfig::default();
+    let _first = Ruleset::load(&config).unwrap();
+    let second = Ruleset::load(&config).err();
+    assert!(
+        matches!(second, Some(RulesError::Owned { .. })),
+        "{second:?}"
+    );
+}
+
+#[test]
+fn a_table_without_an_owner_is_left_alone() {
+    if !enter_namespace() {
+        return;
+    }
+    run("nft add table ip6 shimq");
+    let refused = Ruleset::load(&RulesetConfig::default()).err();
+    assert!(matches!(refused, Some(RulesError::Exists)), "{refused:?}");
+    assert!(run("nft list tables").contains("table ip6 shimq"));
+}
+
+#[test]
+fn other_tables_are_untouched() {
+    if !enter_namespace() {
+        return;
+    }
+    run("nft add table ip6 other");
+    run("nft add chain ip6 other output { type filter hook output priority 0 ; }");
+    run("nft add rule ip6 other output udp dport 9 counter");
+    let before = run("nft -a list ruleset");
+    let mut rules = Ruleset::load(&RulesetConfig::default()).unwrap();
+    rules.apply(&[Change::AddIdentity(address(HOST))]).unwrap();
+    assert!(run("nft -a list ruleset").contains(&before));
+    drop(rules);
+    wait_for("our table to go", || run("nft -a list ruleset") == before);
+}
+
+#[test]
+fn contexts_are_counted_both_ways_from_when_they_were_added() {
+    if !enter_namespace() {
+        return;
+    }
+    let peer = Peer::connect();
+    for input_hook in [InputHook::Input, InputHook::Prerouting] {
+        let config = RulesetConfig {
+            input_hook,
+            ..RulesetConfig::default()
+        };
+        let mut rules = Ruleset::load(&config).unwrap();
+        let ping = || peer.run(&format!("ping -6 -q -c 3 -i 0.01 -s 100 -W 5 {HOST}"));
+        ping();
+        rules
+            .apply(&[
+                Change::AddIdentity(address(HOST)),
+                Change::AddContext(host_and_peer()),
+            ])
+            .unwrap();
+        ping();
+        let mut counts = vec![];
+        for direction in [Direction::Out, Direction::In] {
+            rules.read_contexts(direction, &mut counts).unwrap();
+            let expected = ContextCount {
+                pair: host_and_peer(),
+                packets: 3,
+                octets: 3 * (40 + 8 + 100),
+            };
+            assert_eq!(counts, [expected], "{direction:?}");
+        }
+        rules
+            .apply(&[Change::RemoveContext(host_and_peer())])
+            .unwrap();
+        rules.read_contexts(Direction::Out, &mut counts).unwrap();
+        assert_eq!(counts, []);
+        close(rules);
+    }
+}
+
+#[test]
+fn thousands_of_contexts_come_are_listed_and_go() {
+    if !enter_namespace() {
+        return;
+    }
+    let mut rules = Ruleset::load(&RulesetConfig::default()).unwrap();
+    let pairs: Vec<_> = (0..5000)
+        .map(|number: u16| AddressPair {
+            local: address(HOST),
+            peer: Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, number),
+        })
+        .collect();
+    let changes = |change: fn(AddressPair) -> Change| -> Vec<_> {
+        pairs.iter().copied().map(change).collect()
+    };
+    rules.apply(&changes(Change::AddContext)).unwrap();
+    let mut counts = vec![];
+    for direction in [Direction::Out, Direction::In] {
+        rules.read_contexts(direction, &mut counts).unwrap();
+        let mut listed: Vec<_> = counts.iter().map(|count| count.pair).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, pairs);
+        assert!(
+            counts
+                .iter()
+                .all(|count| count.packets == 0 && count.octets == 0)
+        );
+    }
+    rules.apply(&changes(Change::RemoveContext)).unwrap();
+    rules.read_contexts(Direction::In, &mut counts).unwrap();
+    assert_eq!(counts, []);
+}
+
+#[test]
+fn repeated_and_needless_changes_are_no_errors_and_keep_the_others() {
+    if !enter_namespace() {
+        return;
+    }
+    let mut rules = Ruleset::load(&RulesetConfig::default()).unwrap();
+    let pair = |last| AddressPair {
+        local: address(HOST),
+        peer: Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, last),
+    };
+    rules
+        .apply(&[Change::AddContext(pair(1)), Change::AddContext(pair(2))])
+        .unwrap();
+    rules.apply(&[Change::AddContext(pair(1))]).unwrap();
+    rules
+        .apply(&[
+            Change::RemoveContext(pair(7)),
+            Change::RemoveContext(pair(1)),
+            Change::AddContext(pair(3)),
+            Change::Unmap(pair(3)),
+        ])
+        .unwrap();
+    let mut counts = vec![];
+    for direction in [Direction::Out, Direction::In] {
+        rules.read_contexts(direction, &mut counts).unwrap();
+        let mut listed: Vec<_> = counts.iter().map(|count| count.pair).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, [pair(2), pair(3)]);
+    }
+}
+
+#[test]
+fn two_kilobytes_pass_before_a_pair_is_asked_about() {
+    if !enter_namespace() {
+        return;
+    }
+    let _peer = Peer::connect();
+    let config = RulesetConfig::default();
+    let mut queue = BatchQueue::open(&QueueConfig::observe(config.observe.start)).unwrap();
+    let mut rules = Ruleset::load(&config).unwrap();
+    rules.apply(&[Change::AddIdentity(address(HOST))]).unwrap();
+    // 8 packets of 250 octets make 2000; 9 make 2250.
+    for _ in 0..8 {
+        send_to(9, &[0; 250 - 48]);
+    }
+    assert_eq!(queued(&mut queue), 0);
+    for _ in 0..3 {
+        send_to(9, &[0; 250 - 48]);
+    }
+    assert_eq!(queued(&mut queue), 3, "every packet from the ninth on");
+
+    rules
+        .apply(&[Change::Decline(host_and_peer(), Duration::from_secs(60))])
+        .unwrap();
+    send_to(9, b"x");
+    assert_eq!(queued(&mut queue), 0, "declined");
+}
+
+#[test]
+fn without_a_byte_limit_the_first_packet_asks() {
+    if !enter_namespace() {
+        return;
+    }
+    let _peer = Peer::connect();
+    let config = RulesetConfig {
+        trigger_bytes: 0,
+        ..RulesetConfig::default()
+    };
+    let mut queue = BatchQueue::open(&QueueConfig::observe(config.observe.start)).unwrap();
+    let mut rules = Ruleset::load(&config).unwrap();
+    rules.apply(&[Change::AddIdentity(address(HOST))]).unwrap();
+    send_to(9, b"x");
+    assert_eq!(queued(&mut queue), 1);
+}
+
+#[test]
+fn a_pair_that_sends_little_but_long_is_asked_about_at_its_age() {
+    if !enter_namespace() {
+        return;
+    }
+    let _peer = Peer::connect();
+    let age = Duration::from_secs(1);
+    let config = RulesetConfig {
+        trigger_age: age,
+        trigger_bytes: 1 << 30,
+        ..RulesetConfig::default()
+    };
+    let mut queue = BatchQueue::open(&QueueConfig::observe(config.observe.start)).unwrap();
+    let mut rules = Ruleset::load(&config).unwrap();
+    rules.apply(&[Change::AddIdentity(address(HOST))]).unwrap();
+    let start = Instant::now();
+    let asked_after = loop {
+        send_to(9, b"x");
+        if queued(&mut queue) > 0 {
+            break start.elapsed();
+        }
+        assert!(start.elapsed() < 5 * age, "never asked");
+        std::thread::sleep(age / 20);
+    };
+    assert!(asked_after >= age, "{asked_after:?}");
+    assert!(asked_after < 2 * age, "{asked_after:?}");
+}
+
+#[test]
+fn a_pair_that_pauses_for_the_age_starts_anew() {
+    if !enter_namespace() {
+        return;
+    }
+    let _peer = Peer::connect();
+    let age = Duration::from_millis(300);
+    let config = RulesetConfig {
+        trigger_age: age,
+        ..RulesetConfig::default()
+    };
+    let mut queue = BatchQueue::open(&QueueConfig::observe(config.observe.start)).unwrap();
+    let mut rules = Ruleset::load(&config).unwrap();
+    rules.apply(&[Change::AddIdentity(address(HOST))]).unwrap();
+    for _ in 0..3 {
+        send_to(9, b"x");
+        std::thread::sleep(2 * age);
+    }
+    assert_eq!(queued(&mut queue), 0);
+}
+
+#[test]
+fn excluded_foreign_and_own_packets_never_reach_a_queue() {
+    if !enter_namespace() {
+        return;
+    }
+    let _peer = Peer::connect();
+    run("ip -6 addr add 2001:db8::3/64 dev host nodad");
+    for mode in [Mode::Queue, Mode::QueueAll] {
+        let config = RulesetConfig {
+            mode,
+            trigger_bytes: 0,
+            excluded_ports: vec![53],
+            ..RulesetConfig::default()
+        };
+        let mut queue = BatchQueue::open(&QueueConfig::observe(config.observe.start)).unwrap();
+        let mut rules = Ruleset::load(&config).unwrap();
+        rules.apply(&[Change::AddIdentity(address(HOST))]).unwrap();
+
+        send_to(53, b"excluded port");
+        let foreign = UdpSocket::bind("[2001:db8::3]:0").unwrap();
+        foreign.send_to(b"not an identity", (PEER, 9)).unwrap();
+        let own = UdpSocket::bind((HOST, 0)).unwrap();
+        socket2::SockRef::from(&own)
+            .set_mark(config.own_mark)
+            .unwrap();
+        own.send_to(b"marked", (PEER, 9)).unwrap();
+        let myself = UdpSocket::bind((HOST, 0)).unwrap();
+        myself.send_to(b"to myself", (HOST, 9)).unwrap();
+        assert_eq!(queued(&mut queue), 0, "{mode:?}");
+
+        let peer = Prefix::new(address(PEER), 128).unwrap();
+        rules.set_exclusions(&[peer], &[]).unwrap();
+        send_to(9, b"excluded peer");
+        assert_eq!(queued(&mut queue), 0, "{mode:?}");
+        rules.set_exclusions(&[], &[]).unwrap();
+        send_to(53, b"no longer excluded");
+        assert_eq!(queued(&mut queue), 1, "{mode:?}");
+        close((queue, rules));
+    }
+}
+
+#[test]
+fn everything_is_queued_in_both_directions_if_so_configured() {
+    if !enter_namespace() {
+        return;
+    }
+    let peer = Peer::connect();
+    for input_hook in [InputHook::Input, InputHook::Prerouting] {
+        let config = RulesetConfig {
+            mode: Mode::QueueAll,
+            input_hook,
+            ..RulesetConfig::default()
+        };
+        let mut queue = BatchQueue::open(&QueueConfig::observe(config.observe.start)).unwrap();
+        let mut rules = Ruleset::load(&config).unwrap();
+        rules.apply(&[Change::AddIdentity(address(HOST))]).unwrap();
+        let ping = std::thread::scope(|scope| {
+            let ping = scope.spawn(|| peer.run(&format!("ping -6 -c 2 -i 0.01 -W 5 {HOST}")));
+            let mut hooks = vec![];
+            wait_for("two echoes", || {
+                let tick = Duration::from_millis(100);
+                let mut judge = |packet: &mut QueuedPacket<'_>| {
+                    hooks.push(packet.hook);
+                    Verdict::Accept
+                };
+                queue.serve(tick, &mut judge).unwrap();
+                hooks.len() >= 4
+            });
+            assert_eq!(hooks.len(), 4, "{hooks:?}");
+            ping.join().unwrap()
+        });
+        assert!(ping.contains("2 received"), "{ping}");
+        close((queue, rules));
+    }
+}
+
+#[test]
+fn tagged_packets_and_errors_about_them_are_queued_if_they_are_for_this_host() {
+    if !enter_namespace() {
+        return;
+    }
+    let peer = Peer::connect();
+    run("sysctl -q net.ipv6.conf.all.forwarding=1");
+    peer.run("ip -6 route add 2001:db8:f::/48 via 2001:db8::1");
+    let tagged = peer.raw_socket(140);
+    let icmpv6 = peer.raw_socket(58);
+    let send = |socket: &std::os::fd::OwnedFd, octets: &[u8], to: &str| {
+        let to = std::net::SocketAddrV6::new(address(to), 0, 0, 0);
+        rustix::net::sendto(socket, octets, rustix::net::SendFlags::empty(), &to).unwrap();
+    };
+    let error_about = |next_header: u8| {
+        let mut error = vec![0; 8 + 40 + 8];
+        error[0] = 1;
+        error[8] = 0x60;
+        error[8 + 6] = next_header;
+        error
+    };
+    for input_hook in [InputHook::Input, InputHook::Prerouting] {
+        let config = RulesetConfig {
+            input_hook,
+            ..RulesetConfig::default()
+        };
+        let mut queue = BatchQueue::open(&QueueConfig::rewrite(config.rewrite.start)).unwrap();
+        let rules = Ruleset::load(&config).unwrap();
+        let mut next_headers = vec![];
+        send(&tagged, &[59, 0, 0x80, 0, 0, 0, 0, 1], HOST);
+        send(&icmpv6, &error_about(140), HOST);
+        send(&icmpv6, &error_about(17), HOST);
+        send(&tagged, &[59, 0, 0x80, 0, 0, 0, 0, 1], "2001:db8:f::1");
+        send(&icmpv6, &error_about(140), "2001:db8:f::1");
+        send(&tagged, &[59, 0, 0x80, 0, 0, 0, 0, 1], HOST);
+        wait_for("the packets", || {
+            let mut judge = |packet: &mut QueuedPacket<'_>| {
+                next_headers.push(packet.octets()[6]);
+                Verdict::Drop
+            };
+            queue.serve(Duration::from_millis(100), &mut judge).unwrap();
+            next_headers.len() >= 3
+        });
+        assert_eq!(next_headers, [140, 58, 140], "{input_hook:?}");
+        close((queue, rules));
+    }
+}
+
+#[test]
+fn without_a_daemon_mapped_pairs_pass_unmapped_and_tagged_packets_end() {
+    if !enter_namespace() {
+        return;
+    }
+    let peer = Peer::connect();
+    let mut rules = Ruleset::load(&RulesetConfig::default()).unwrap();
+    rules
+        .apply(&[
+            Change::AddIdentity(address(HOST)),
+            Change::Map(host_and_peer()),
+        ])
+        .unwrap();
+    peer.run(&format!("ping -6 -q -c 1 -W 5 {HOST}"));
+
+    let tagged = peer.raw_socket(140);
+    let to = std::net::SocketAddrV6::new(address(HOST), 0, 0, 0);
+    let flags = rustix::net::SendFlags::empty();
+    rustix::net::sendto(&tagged, &[59, 0, 0x80, 0, 0, 0, 0, 1], flags, &to).unwrap();
+    // The echo comes after the tagged packet. Had that reached the stack, it would have been answered with an error.
+    peer.run(&format!("ping -6 -q -c 1 -W 5 {HOST}"));
+    let errors = peer.run("cat /proc/net/snmp6");
+    let count = errors
+        .lines()
+        .find(|line| line.starts_with("Icmp6InParmProblems"))
+        .unwrap();
+    assert!(count.ends_with("\t0") || count.ends_with(" 0"), "{count}");
+}
+
+#[test]
+fn operators_text_loads_where_the_kernel_has_the_queue_expression() {
+    if !enter_namespace() {
+        return;
+    }
+    for config in configurations() {
+        let path = std::env::temp_dir().join(format!("shimq-{}.nft", std::process::id()));
+        std::fs::write(&path, print(&config)).unwrap();
+        let load = format!("nft -f {}", path.display());
+        let (loaded, said) = try_run(&load);
+        if Statement::probe().unwrap() == Statement::XtCompat {
+            assert!(!loaded);
+            eprintln!("SKIPPED: no queue expression in this kernel");
+            return;
+        }
+        assert!(loaded, "{said}");
+        // A second time, to replace the first.
+        run(&load);
+        std::fs::remove_file(&path).unwrap();
+        let mut rules = Ruleset::attach(&config).unwrap();
+        rules.verify().unwrap();
+        run("nft delete table ip6 shimq");
+    }
+}
