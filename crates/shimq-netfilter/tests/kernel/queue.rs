@@ -266,10 +266,10 @@ fn a_queue_without_the_capability_says_so() {
         return;
     }
     // An ordinary user's children in this namespace; the test itself keeps its privilege.
-    let test = std::env::current_exe().unwrap();
+    let program = std::env::current_exe().unwrap();
     let attempt = std::process::Command::new("setpriv")
         .args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"])
-        .arg(test)
+        .arg(program)
         .args([
             "--ignored",
             "--exact",
