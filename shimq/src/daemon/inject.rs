@@ -6,11 +6,12 @@
 //! Shim6 on some other address still answers strangers as it always did.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddrV6};
 
 use pnet_packet::ip::IpNextHeaderProtocol;
-use pnet_packet::ipv6::MutableIpv6Packet;
+use pnet_packet::ipv6::{Ipv6Packet, MutableIpv6Packet};
 use shim6_core::Transmit;
 use shim6_wire::SHIM6;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -26,7 +27,6 @@ const IPV6_HEADER: usize = 40;
 pub(crate) struct Injector {
     mark: u32,
     sockets: HashMap<Ipv6Addr, Socket>,
-    packet: Vec<u8>,
 }
 
 impl Injector {
@@ -35,7 +35,6 @@ impl Injector {
         Self {
             mark,
             sockets: HashMap::new(),
-            packet: Vec::new(),
         }
     }
 
@@ -50,10 +49,9 @@ impl Injector {
             destination,
             message,
         } = transmit;
-        self.packet.clear();
-        self.packet.resize(IPV6_HEADER, 0);
-        self.packet.extend_from_slice(message);
-        if let Some(mut header) = MutableIpv6Packet::new(&mut self.packet) {
+        let mut packet = vec![0; IPV6_HEADER];
+        packet.extend_from_slice(message);
+        if let Some(mut header) = MutableIpv6Packet::new(&mut packet) {
             header.set_version(6);
             header.set_payload_length(u16::try_from(message.len()).unwrap_or(u16::MAX));
             header.set_next_header(IpNextHeaderProtocol(SHIM6));
@@ -61,14 +59,33 @@ impl Injector {
             header.set_source(*source);
             header.set_destination(*destination);
         }
-        let socket = match self.sockets.entry(*source) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(open(*source, self.mark)?)
-            }
+        self.transmit(*source, *destination, &packet)
+    }
+
+    /// Sends a whole IPv6 packet as it is.
+    ///
+    /// # Errors
+    ///
+    /// See [`Self::send`].
+    pub(crate) fn send_packet(&mut self, packet: &[u8]) -> io::Result<()> {
+        let Some(header) = Ipv6Packet::new(packet) else {
+            return Err(io::ErrorKind::InvalidData.into());
         };
-        let destination = SockAddr::from(SocketAddrV6::new(*destination, 0, 0, 0));
-        socket.send_to(&self.packet, &destination).map(|_| ())
+        self.transmit(header.get_source(), header.get_destination(), packet)
+    }
+
+    fn transmit(
+        &mut self,
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+        packet: &[u8],
+    ) -> io::Result<()> {
+        let socket = match self.sockets.entry(source) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(open(source, self.mark)?),
+        };
+        let destination = SockAddr::from(SocketAddrV6::new(destination, 0, 0, 0));
+        socket.send_to(packet, &destination).map(|_| ())
     }
 
     /// Closes the sockets of addresses that are no locators any more.

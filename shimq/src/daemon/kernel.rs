@@ -18,6 +18,9 @@ use crate::config::{Config, RulesetOwner};
 /// For how long the kernel does not ask again about a pair that cannot have a context.
 const DECLINED: Duration = Duration::from_mins(1);
 
+/// How old the accounts may be when a decision hangs on them.
+const FRESH: Duration = Duration::from_millis(5);
+
 /// The ruleset in force, and what is in its sets.
 pub(crate) struct Kernel {
     ruleset: Ruleset,
@@ -27,7 +30,12 @@ pub(crate) struct Kernel {
     identities: BTreeSet<Ipv6Addr>,
     contexts: HashSet<UlidPair>,
     mapped: HashSet<UlidPair>,
+    /// What became mapped, or ceased to be, since that was last asked for.
+    remapped: Vec<(UlidPair, bool)>,
+    /// Contexts whose REAP waits for a sign of life.
+    watched: HashSet<UlidPair>,
     changes: Vec<Change>,
+    polled_at: Instant,
     polls: u64,
 }
 
@@ -45,7 +53,10 @@ impl Kernel {
             identities: BTreeSet::new(),
             contexts: HashSet::new(),
             mapped: HashSet::new(),
+            remapped: Vec::new(),
+            watched: HashSet::new(),
             changes: Vec::new(),
+            polled_at: Instant::default(),
             polls: 0,
         })
     }
@@ -68,7 +79,18 @@ impl Kernel {
     /// Reads the counters into the accounts; returns watched flows that heard something.
     pub(crate) fn poll_counters(&mut self, now: Instant) -> Result<Vec<Arc<Flow>>, RulesError> {
         self.polls += 1;
+        self.polled_at = now;
         self.counting.poll(&mut self.ruleset, now)
+    }
+
+    /// Whether the accounts lag behind the kernel's counters by more than a decision may.
+    pub(crate) fn is_stale(&self, now: Instant) -> bool {
+        self.counts_something() && now.since(self.polled_at) >= FRESH
+    }
+
+    /// Whether some context's REAP waits for a sign of life.
+    pub(crate) fn watches_something(&self) -> bool {
+        !self.watched.is_empty()
     }
 
     /// Packets of these addresses, and no others, may get contexts.
@@ -94,11 +116,17 @@ impl Kernel {
             self.changes.push(Change::AddContext(pair(flow.ulids)));
         }
         self.counting.set(flow);
+        if flow.watched {
+            self.watched.insert(flow.ulids);
+        } else {
+            self.watched.remove(&flow.ulids);
+        }
         let is_mapped = matches!(flow.path, Path::Mapped { .. });
         if is_mapped && self.mapped.insert(flow.ulids) {
             self.changes.push(Change::Map(pair(flow.ulids)));
-        } else if !is_mapped && self.mapped.remove(&flow.ulids) {
-            self.changes.push(Change::Unmap(pair(flow.ulids)));
+            self.remapped.push((flow.ulids, true));
+        } else if !is_mapped {
+            self.unmap(flow.ulids);
         }
     }
 
@@ -107,13 +135,24 @@ impl Kernel {
         if !flow.is_default {
             return;
         }
-        if self.mapped.remove(&flow.ulids) {
-            self.changes.push(Change::Unmap(pair(flow.ulids)));
-        }
+        self.unmap(flow.ulids);
         if self.contexts.remove(&flow.ulids) {
             self.changes.push(Change::RemoveContext(pair(flow.ulids)));
         }
         self.counting.remove(flow.ulids);
+        self.watched.remove(&flow.ulids);
+    }
+
+    fn unmap(&mut self, ulids: UlidPair) {
+        if self.mapped.remove(&ulids) {
+            self.changes.push(Change::Unmap(pair(ulids)));
+            self.remapped.push((ulids, false));
+        }
+    }
+
+    /// The ULIDs that became mapped, or ceased to be, since the last call.
+    pub(crate) fn take_remapped(&mut self) -> Vec<(UlidPair, bool)> {
+        std::mem::take(&mut self.remapped)
     }
 
     /// Lets packets of these ULIDs pass without a question for a while.

@@ -15,6 +15,7 @@ mod counting;
 mod error;
 mod inject;
 mod kernel;
+mod log;
 mod queues;
 mod report;
 
@@ -24,8 +25,9 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use ring::rand::{SecureRandom, SystemRandom};
-use shim6_core::{Cause, Endpoint, Event, FlowUpdate, Instant, LocalLocator, State};
+use shim6_core::{Endpoint, FlowUpdate, Instant, LocalLocator, State};
 use shimq_netfilter::queue::{BatchQueue, PlainQueue, Queue, QueueConfig, QueueError};
+use shimq_netfilter::rules::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -108,7 +110,10 @@ impl Daemon {
         let mut queues = Vec::new();
         for queue in observe.chain(rewrite) {
             let queue = open(config.backend(), &queue)?;
-            let table = endpoint.flow_table();
+            let table = match rules.mode {
+                Mode::Queue => endpoint.flow_table_behind_kernel_counters(),
+                Mode::QueueAll => endpoint.flow_table(),
+            };
             let thread = QueueThread::start(queue, table, to_endpoint.clone());
             queues.push(thread.map_err(DaemonError::Thread)?);
         }
@@ -178,7 +183,7 @@ impl Daemon {
                 _ = terminate.recv() => break Some(()),
                 _ = interrupt.recv() => break Some(()),
             }
-            self.carry_out()?;
+            self.carry_out().await?;
         };
         if ended.is_some() {
             tracing::info!("stopping; addresses stay: `shimq locators release` removes them");
@@ -191,7 +196,16 @@ impl Daemon {
     fn handle_from_queue(&mut self, told: FromQueue) {
         let now = clock::now();
         match told {
-            FromQueue::Packet(packet) => self.endpoint.handle_packet(now, &packet),
+            FromQueue::Packet(packet) => {
+                if self.kernel.watches_something() {
+                    self.freshen_counters(now);
+                }
+                self.endpoint.handle_packet(now, &packet);
+            }
+            FromQueue::Unanswered(tag, packet) => {
+                self.freshen_counters(now);
+                self.endpoint.handle_unanswered(now, tag, &packet);
+            }
             FromQueue::Payload(tag) => self.endpoint.handle_payload_received(now, tag),
             FromQueue::Candidate { ulids, sent, .. } if self.kernel_decides => {
                 if sent && !self.endpoint.handle_trigger(now, ulids) {
@@ -238,6 +252,15 @@ impl Daemon {
         Ok(())
     }
 
+    /// Before a decision hangs on what was heard last: the counters as they are now.
+    fn freshen_counters(&mut self, now: Instant) {
+        if self.kernel.is_stale(now)
+            && let Err(error) = self.poll_counters()
+        {
+            tracing::error!(%error, "cannot read the kernel's counters");
+        }
+    }
+
     fn poll_counters(&mut self) -> Result<(), DaemonError> {
         let now = clock::now();
         for flow in self.kernel.poll_counters(now)? {
@@ -271,7 +294,7 @@ impl Daemon {
     }
 
     /// Carries out what the core has to say.
-    fn carry_out(&mut self) -> Result<(), DaemonError> {
+    async fn carry_out(&mut self) -> Result<(), DaemonError> {
         while let Some(update) = self.endpoint.poll_flow_update() {
             // Threads first: a packet that a set sends to a queue finds its flow there.
             for queue in &self.queues {
@@ -283,6 +306,14 @@ impl Daemon {
             }
         }
         self.kernel.commit()?;
+        for (ulids, is_mapped) in self.kernel.take_remapped() {
+            // The link of the ULIDs may be the one that died: sockets keep a route all the same.
+            if is_mapped {
+                self.host.set_anchor(ulids.local, ulids.peer, None).await?;
+            } else {
+                self.host.remove_anchor(ulids.local, ulids.peer).await?;
+            }
+        }
         while let Some(transmit) = self.endpoint.poll_transmit() {
             if let Err(error) = self.injector.send(&transmit) {
                 self.send_errors += 1;
@@ -290,8 +321,14 @@ impl Daemon {
                 tracing::debug!(%source, %destination, %error, "cannot send");
             }
         }
+        while let Some(packet) = self.endpoint.poll_resend() {
+            if let Err(error) = self.injector.send_packet(&packet) {
+                self.send_errors += 1;
+                tracing::debug!(%error, "cannot send again");
+            }
+        }
         while let Some(event) = self.endpoint.poll_event() {
-            log(&event);
+            log::event(&event);
             let report = EventReport::new(&event, clock::now());
             if let Ok(line) = serde_json::to_string(&report) {
                 self.server.publish(&line);
@@ -378,59 +415,4 @@ fn tell_service_manager() {
     tracing::info!("ready");
     // Outside of a service manager there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-}
-
-/// Each change for the log: what an operator would act upon at `info`.
-//= https://www.rfc-editor.org/rfc/rfc5534#section-9
-//= id=R-061
-//# it should be recorded in a log
-fn log(event: &Event) {
-    match event {
-        Event::Established {
-            ulids,
-            peer_locators,
-            initiated,
-            ..
-        } => {
-            tracing::info!(%ulids, peer_locators, initiated, "context established");
-        }
-        Event::Declined { ulids, cause, hold } => {
-            tracing::debug!(%ulids, cause = cause.as_str(), ?hold, "plain IPv6");
-        }
-        Event::Exploring {
-            ulids,
-            pair,
-            cause,
-            silence,
-        } => {
-            if *cause == Cause::PeerExploring {
-                tracing::info!(%ulids, %pair, "peer explores");
-            } else {
-                tracing::warn!(%ulids, %pair, cause = cause.as_str(), ?silence, "failure detected");
-            }
-        }
-        Event::PairChanged {
-            ulids,
-            from,
-            to,
-            cause,
-            explored,
-        } => {
-            tracing::warn!(%ulids, %from, %to, cause = cause.as_str(), ?explored, "pair changed");
-        }
-        Event::PairConfirmed {
-            ulids,
-            pair,
-            explored,
-        } => {
-            tracing::info!(%ulids, %pair, ?explored, "pair confirmed");
-        }
-        Event::LocatorsUpdated { ulids, peer } => {
-            tracing::debug!(%ulids, peer, "locators updated");
-        }
-        Event::Recovering { ulids } => tracing::info!(%ulids, "peer lost the context"),
-        Event::Discarded { ulids, cause, .. } => {
-            tracing::info!(%ulids, cause = cause.as_str(), "context discarded");
-        }
-    }
 }

@@ -12,7 +12,8 @@ use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use shim6_core::{DropReason, FlowTable, FlowUpdate, Instant, Notice, Verdict};
+use pnet_packet::ipv6::Ipv6Packet;
+use shim6_core::{DropReason, FlowTable, FlowUpdate, Instant, Notice, UlidPair, Verdict};
 use shim6_wire::Packet;
 use shimq_netfilter::queue::{self, Hook, Queue, QueuedPacket, Unbinder};
 use tokio::sync::mpsc;
@@ -32,9 +33,11 @@ pub(crate) enum FromQueue {
     Packet(Vec<u8>),
     /// [`Notice::Payload`].
     Payload(shim6_wire::ContextTag),
+    /// [`Notice::Unanswered`], with the packet as it goes on.
+    Unanswered(shim6_wire::ContextTag, Vec<u8>),
     /// [`Notice::Candidate`], with who sent it and its length.
     Candidate {
-        ulids: shim6_core::UlidPair,
+        ulids: UlidPair,
         sent: bool,
         octets: usize,
     },
@@ -220,25 +223,34 @@ impl Judge {
     }
 
     fn packet(&self, queued: &mut QueuedPacket<'_>, now: Instant) -> queue::Verdict {
-        let rewritable = !queued.truncated && !queued.segmented;
+        let outgoing = queued.hook == Hook::LocalOut;
         let (start, end) = (queued.start, queued.end);
+        if queued.truncated || queued.segmented {
+            self.look_at(queued.octets(), outgoing, queued.original_len, now);
+            return queue::Verdict::Accept;
+        }
         let Ok(mut packet) = Packet::new(queued.buf, start, end) else {
             return queue::Verdict::Accept;
         };
-        let outgoing = queued.hook == Hook::LocalOut;
         let (verdict, notice) = if outgoing {
             self.table.outgoing(&mut packet, now)
         } else {
             self.table.incoming(&mut packet, now)
         };
         let range = packet.range();
-        let verdict = match verdict {
+        if let Some(notice) = notice {
+            self.tell(
+                notice,
+                outgoing,
+                &queued.buf[range.clone()],
+                queued.original_len,
+            );
+        }
+        match verdict {
             Verdict::Accept => queue::Verdict::Accept,
-            // A look at a part of a packet that changed its class meanwhile: the next one is whole.
-            Verdict::Rewritten | Verdict::Replaced(_) if !rewritable => queue::Verdict::Accept,
             Verdict::Rewritten => {
                 self.counters.rewritten.fetch_add(1, Relaxed);
-                queue::Verdict::Rewrite(range.clone())
+                queue::Verdict::Rewrite(range)
             }
             Verdict::Replaced(octets) => {
                 self.counters.rewritten.fetch_add(1, Relaxed);
@@ -250,17 +262,39 @@ impl Judge {
                 self.counters.dropped[reason as usize].fetch_add(1, Relaxed);
                 queue::Verdict::Drop
             }
+        }
+    }
+
+    /// Notes a packet of which only the beginning was copied, or which is several in one: it passes as
+    /// it is.
+    fn look_at(&self, octets: &[u8], outgoing: bool, original_len: usize, now: Instant) {
+        let Some(header) = Ipv6Packet::new(octets) else {
+            return;
+        };
+        let (source, destination) = (header.get_source(), header.get_destination());
+        let notice = if outgoing {
+            let ulids = UlidPair {
+                local: source,
+                peer: destination,
+            };
+            self.table.observe_outgoing(ulids, original_len, now)
+        } else {
+            let ulids = UlidPair {
+                local: destination,
+                peer: source,
+            };
+            self.table.observe_incoming(ulids, original_len, now)
         };
         if let Some(notice) = notice {
-            self.tell(notice, outgoing, &queued.buf[range], queued.original_len);
+            self.tell(notice, outgoing, octets, original_len);
         }
-        verdict
     }
 
     fn tell(&self, notice: Notice, sent: bool, packet: &[u8], octets: usize) {
         let told = match notice {
             Notice::Packet => FromQueue::Packet(packet.to_vec()),
             Notice::Payload(tag) => FromQueue::Payload(tag),
+            Notice::Unanswered(tag) => FromQueue::Unanswered(tag, packet.to_vec()),
             Notice::Candidate(ulids) => FromQueue::Candidate {
                 ulids,
                 sent,

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use serde::Serialize;
 use shim6_core::{
-    ContextView, Counters, DropReason, Event, Instant, LocatorPair, ReapState, UlidPair,
+    Cause, ContextView, Counters, DropReason, Event, Instant, LocatorPair, ReapState, UlidPair,
 };
 
 use super::queues::{QueueCounters, QueueThread};
@@ -91,8 +91,10 @@ impl EventReport {
                 cause,
                 silence,
             } => {
-                let name = if cause == shim6_core::Cause::PeerExploring {
+                let name = if cause == Cause::PeerExploring {
                     "exploring"
+                } else if cause == Cause::Silence {
+                    "pair-suspected"
                 } else {
                     "failure-detected"
                 };

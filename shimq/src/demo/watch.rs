@@ -145,7 +145,7 @@ impl<'a> Watch<'a> {
                     self.ready.get_or_insert(event.at());
                 }
             }
-            "failure-detected" if after_cut => {
+            "failure-detected" | "pair-suspected" if after_cut => {
                 self.failure_detected.get_or_insert(event.at());
             }
             "pair-changed" if after_cut => {
