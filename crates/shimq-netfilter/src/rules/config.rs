@@ -42,6 +42,8 @@ pub struct RulesetConfig {
     pub trigger_bytes: u64,
     /// Age at which a pair that still sends goes there in any case.
     pub trigger_age: Duration,
+    /// Silence of a context's peer after which what is sent to it goes to a rewriting queue, to be kept.
+    pub suspicious_silence: Duration,
     /// Peers that never get a context.
     pub excluded_peers: Vec<Prefix>,
     /// TCP and UDP ports, at either end, whose packets never get a context.
@@ -58,6 +60,7 @@ impl Default for RulesetConfig {
             rewrite: 5534..5535,
             trigger_bytes: 2048,
             trigger_age: Duration::from_secs(60),
+            suspicious_silence: Duration::from_millis(50),
             excluded_peers: Vec::new(),
             excluded_ports: Vec::new(),
         }
@@ -79,6 +82,9 @@ impl RulesetConfig {
         }
         if self.trigger_bytes > i64::MAX as u64 {
             return refuse("the kernel counts no more than 2^63 - 1 octets");
+        }
+        if self.suspicious_silence < Duration::from_millis(20) {
+            return refuse("silence is told in steps of about 10 ms");
         }
         if self.trigger_age < Duration::from_millis(100) {
             return refuse("a flow's age is told in steps of about 10 ms");

@@ -28,6 +28,8 @@ pub(super) enum SetName {
     Mapped,
     ContextsOut,
     ContextsIn,
+    Alive,
+    Silent,
     Declined,
     Young,
     Active,
@@ -42,6 +44,8 @@ impl SetName {
             Self::Mapped => c"mapped",
             Self::ContextsOut => c"contexts_out",
             Self::ContextsIn => c"contexts_in",
+            Self::Alive => c"alive",
+            Self::Silent => c"silent",
             Self::Declined => c"declined",
             Self::Young => c"young",
             Self::Active => c"active",
@@ -136,8 +140,11 @@ pub(super) enum Part {
         set: SetName,
         found: bool,
     },
-    /// Adds the pair of an outgoing packet, or prolongs it.
-    Update(SetName),
+    /// Adds the pair of a packet, or prolongs it.
+    Update {
+        field: Field,
+        set: SetName,
+    },
     /// Adds the pair of an outgoing packet if it is not there; matches once the pair has sent `over` octets, or always
     /// if that is 0.
     Add {
@@ -247,6 +254,20 @@ fn sets(config: &RulesetConfig) -> Vec<SetDesign> {
     );
     if config.mode == Mode::Queue {
         set(
+            SetName::Alive,
+            Pair,
+            Dynamic(config.suspicious_silence),
+            none(),
+            "local . peer: contexts that were heard so short ago",
+        );
+        set(
+            SetName::Silent,
+            Pair,
+            Dynamic(SHOWN_WITHIN),
+            none(),
+            "local . peer: contexts that send into silence, with the octets shown in this second",
+        );
+        set(
             SetName::Young,
             Pair,
             Dynamic(config.trigger_age),
@@ -270,6 +291,11 @@ fn sets(config: &RulesetConfig) -> Vec<SetDesign> {
     );
     sets
 }
+
+/// Of what one context sends into silence, so many octets are shown...
+const SHOWN_OCTETS: u64 = 32 << 10;
+/// ...in so long a time: a flow that is never answered costs no more.
+const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// LOCAL_OUT: ULIDs still, before they become locators.
 fn output(config: &RulesetConfig) -> ChainDesign {
@@ -325,7 +351,29 @@ fn output(config: &RulesetConfig) -> ChainDesign {
         [pair(SetName::Mapped, true), rewrite()],
     );
     if config.mode == Mode::Queue {
-        rules.add("counted", [pair(SetName::ContextsOut, true), Part::Accept]);
+        rules.add(
+            "counted; the peer was heard, so nothing is to be looked into",
+            [
+                pair(SetName::Alive, true),
+                pair(SetName::ContextsOut, true),
+                Part::Accept,
+            ],
+        );
+        rules.add(
+            "counted; sends into silence, and enough of that was shown",
+            [
+                pair(SetName::ContextsOut, true),
+                Part::Add {
+                    set: SetName::Silent,
+                    over: SHOWN_OCTETS,
+                },
+                Part::Accept,
+            ],
+        );
+        rules.add(
+            "the others of these, whole: they may have to be sent again on another pair",
+            [pair(SetName::Silent, true), rewrite()],
+        );
     }
     rules.add(
         "this host talks to itself",
@@ -345,7 +393,13 @@ fn output(config: &RulesetConfig) -> ChainDesign {
                     observe(),
                 ],
             );
-            rules.add("last seen now", [Part::Update(SetName::Active)]);
+            rules.add(
+                "last seen now",
+                [Part::Update {
+                    field: Field::OutgoingPair,
+                    set: SetName::Active,
+                }],
+            );
             rules.add(
                 "first seen now, if it is new; has sent much: worth a question",
                 [
@@ -414,6 +468,10 @@ fn input(config: &RulesetConfig) -> ChainDesign {
                     field: Field::ArrivingPair,
                     set: SetName::ContextsIn,
                     found: true,
+                },
+                Part::Update {
+                    field: Field::ArrivingPair,
+                    set: SetName::Alive,
                 },
                 Part::Accept,
             ],

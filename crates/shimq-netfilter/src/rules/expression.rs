@@ -87,8 +87,8 @@ impl Part {
                 field.add_loads(out);
                 out.push(lookup(*set, *found));
             }
-            Self::Update(set) => {
-                Field::OutgoingPair.add_loads(out);
+            Self::Update { field, set } => {
+                field.add_loads(out);
                 out.push(dynset(DYNSET_UPDATE, *set, None));
             }
             Self::Add { set, over } => {

@@ -143,7 +143,7 @@ impl fmt::Display for Part {
             Self::Lookup { field, set, found } => {
                 write!(f, "{field} {}@{set}", if *found { "" } else { "!= " })
             }
-            Self::Update(set) => write!(f, "update @{set} {{ {} }}", Field::OutgoingPair),
+            Self::Update { field, set } => write!(f, "update @{set} {{ {field} }}"),
             Self::Add { set, over: 0 } => write!(f, "add @{set} {{ {} }}", Field::OutgoingPair),
             Self::Add { set, over } => write!(
                 f,

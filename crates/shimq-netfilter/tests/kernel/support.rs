@@ -90,6 +90,10 @@ impl Peer {
         peer.run(&format!("ip -6 addr add {PEER}/64 dev peer nodad"));
         peer.run("ip link set lo up");
         peer.run("ip link set peer up");
+        // Nobody listens there: an answer to a datagram would be an error, whenever it comes.
+        peer.run("nft add table ip6 quiet");
+        peer.run("nft add chain ip6 quiet input { type filter hook input priority 0 ; }");
+        peer.run("nft add rule ip6 quiet input meta l4proto udp drop");
         wait_for("the link", || {
             run("ip -6 route show dev host").contains("2001:db8::/64")
         });
