@@ -4,11 +4,12 @@ use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::TestbedError;
 
-/// A program started in a [`Namespace`](crate::Namespace); killed and reaped when dropped.
+/// A program started in a [`Namespace`](crate::Namespace); killed, with what it started, and reaped
+/// when dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -55,9 +56,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only if the process is already gone and reaped.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Only a process that is not yet reaped is sure to own its number, and with it its group.
+        if let Ok(None) = self.child.try_wait() {
+            // With what it started; a plain command has no group of its own, and goes alone.
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 }
 

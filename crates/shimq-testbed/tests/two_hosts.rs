@@ -5,10 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -212,6 +212,25 @@ fn nothing_is_left_after_drop() {
             path.display()
         );
     }
+}
+
+#[test]
+fn a_dropped_process_takes_along_what_it_started() {
+    gain_privilege().unwrap();
+    let host = Namespace::new("host").unwrap();
+    let mut shell = host.command("sh").unwrap();
+    shell.args(["-c", "sleep 1000 & echo $!; wait"]);
+    shell.stdout(Stdio::piped());
+    let mut shell = host.spawn(shell).unwrap();
+    let mut line = String::new();
+    let stdout = shell.child().stdout.take().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    let sleep = format!("/proc/{}/stat", line.trim());
+    assert!(Path::new(&sleep).exists());
+
+    drop(shell);
+    // Whoever adopted it may take a while to reap it.
+    wait_until(|| fs::read_to_string(&sleep).map_or(true, |stat| stat.contains(") Z ")));
 }
 
 #[test]
