@@ -355,6 +355,7 @@ impl Config {
             rewrite: first + queues..first + 2 * queues,
             trigger_bytes,
             trigger_age,
+            suspicious_silence: self.core().suspicious_silence,
             excluded_peers: self.excluded_peers()?,
             excluded_ports: self.exclude.ports.clone(),
         })

@@ -60,7 +60,7 @@ impl Default for RulesetConfig {
             rewrite: 5534..5535,
             trigger_bytes: 2048,
             trigger_age: Duration::from_secs(60),
-            suspicious_silence: Duration::from_millis(50),
+            suspicious_silence: Duration::from_millis(60),
             excluded_peers: Vec::new(),
             excluded_ports: Vec::new(),
         }
@@ -83,8 +83,9 @@ impl RulesetConfig {
         if self.trigger_bytes > i64::MAX as u64 {
             return refuse("the kernel counts no more than 2^63 - 1 octets");
         }
-        if self.suspicious_silence < Duration::from_millis(20) {
-            return refuse("silence is told in steps of about 10 ms");
+        let millis = self.suspicious_silence.as_millis();
+        if millis == 0 || !millis.is_multiple_of(20) {
+            return refuse("kernels count silence in ticks; 20 ms are whole ticks for all of them");
         }
         if self.trigger_age < Duration::from_millis(100) {
             return refuse("a flow's age is told in steps of about 10 ms");
