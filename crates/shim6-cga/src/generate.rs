@@ -1,83 +1,20 @@
-//! Addresses for this host: the modifier search, CGAs and HBA sets (RFC 3972 §4, RFC 5535 §6).
+//! Addresses for this host: CGAs and HBA sets (RFC 3972 §4, RFC 5535 §6).
 //!
-//! The costly part is [`Search`], about `2^(16 * Sec)` hashes. It is a value that a caller steps, so
-//! it can be spread over threads, watched and stopped. Duplicate address detection is the caller's;
-//! after a collision it asks for [`next_collision`].
+//! The modifier comes from a [`Search`]. Duplicate address detection is the caller's; after a
+//! collision it asks for [`next_collision`].
 
 use std::net::Ipv6Addr;
 
 use rand_core::CryptoRngCore;
 
-use crate::hash::{self, hash1, hash2_leading_zeros, hash2_suffices, interface_identifier, join};
-use crate::{CgaError, Modifier, MultiPrefix, Pds, SigningKey, SubnetPrefix, key, verify_cga};
+use crate::hash::{self, hash1, interface_identifier, join};
+use crate::search::MAX_GENERATED_SEC;
+use crate::{
+    CgaError, Modifier, MultiPrefix, Pds, Search, SigningKey, SubnetPrefix, key, verify_cga,
+};
 
-/// The highest Sec value that has a registered generation procedure (RFC 4982 §6).
-const MAX_GENERATED_SEC: u8 = 2;
 /// The highest Collision Count (RFC 3972 §3).
 pub(crate) const MAX_COLLISION_COUNT: u8 = 2;
-
-/// A search for a modifier whose Hash2 has `16 * Sec` leading zeros (RFC 3972 §4, steps 2 and 3).
-#[derive(Clone, Debug)]
-pub struct Search {
-    next: u128,
-    tail: Vec<u8>,
-    sec: u8,
-    tries: u64,
-}
-
-impl Search {
-    /// Starts at modifier `start`, which should be random, and different for each thread.
-    ///
-    /// `public_key` is a DER SubjectPublicKeyInfo, or the nonce of [`random_nonce`]; `extensions`
-    /// are whole extension fields.
-    ///
-    /// # Errors
-    ///
-    /// [`CgaError::Sec`] if `sec` is above 2.
-    pub fn new(
-        public_key: &[u8],
-        extensions: &[u8],
-        sec: u8,
-        start: Modifier,
-    ) -> Result<Self, CgaError> {
-        //= https://www.rfc-editor.org/rfc/rfc4982#section-5
-        //= id=C-040
-        //# Each of
-        //# these entries points to an RFC that defines the CGA generation
-        //# procedure that MUST be used when generating CGAs with the associated
-        //# Sec value.
-        if sec > MAX_GENERATED_SEC {
-            return Err(CgaError::Sec(sec));
-        }
-        let tail = [public_key, extensions].concat();
-        Ok(Self {
-            next: u128::from_be_bytes(start),
-            tail,
-            sec,
-            tries: 0,
-        })
-    }
-
-    /// Tries up to `tries` modifiers and returns the first that is good.
-    ///
-    /// Each call continues after the last modifier tried, also when that one was good.
-    pub fn step(&mut self, tries: u64) -> Option<Modifier> {
-        for _ in 0..tries {
-            let modifier = self.next.to_be_bytes();
-            self.next = self.next.wrapping_add(1);
-            self.tries += 1;
-            if hash2_suffices(hash2_leading_zeros(modifier, &self.tail), self.sec) {
-                return Some(modifier);
-            }
-        }
-        None
-    }
-
-    /// How many modifiers were tried so far.
-    pub fn tries(&self) -> u64 {
-        self.tries
-    }
-}
 
 /// A random modifier to start a [`Search`] at.
 //= https://www.rfc-editor.org/rfc/rfc3972#section-4
@@ -322,28 +259,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn a_sliced_search_finds_what_one_long_step_finds() {
-        let start = random_modifier(&mut rng(4));
-        let mut whole = Search::new(key().public_key(), &[], 1, start).unwrap();
-        let found = whole.step(u64::MAX);
-        for slice in [1, 999, whole.tries() - 1, whole.tries()] {
-            let mut sliced = Search::new(key().public_key(), &[], 1, start).unwrap();
-            let found_in_slices = std::iter::repeat_with(|| sliced.step(slice)).find_map(|m| m);
-            assert_eq!(found_in_slices, found);
-            assert_eq!(sliced.tries(), whole.tries());
-        }
-    }
-
-    #[test]
-    fn a_search_goes_on_after_a_find_and_wraps_around() {
-        let mut search = Search::new(key().public_key(), &[], 0, [0xff; 16]).unwrap();
-        assert_eq!(search.step(0), None);
-        assert_eq!(search.step(5), Some([0xff; 16]));
-        assert_eq!(search.step(5), Some([0; 16]));
-        assert_eq!(search.tries(), 2);
     }
 
     #[test]

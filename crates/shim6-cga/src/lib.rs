@@ -22,14 +22,16 @@ mod hash;
 mod key;
 mod locator;
 mod pds;
+mod search;
 mod verify;
 
 pub use error::CgaError;
 pub use generate::{
-    Search, form_address, form_hba_set, generate_cga, generate_hba, next_collision,
-    random_modifier, random_nonce,
+    form_address, form_hba_set, generate_cga, generate_hba, next_collision, random_modifier,
+    random_nonce,
 };
 pub use key::SigningKey;
 pub use locator::{Method, PeerPds, VerifiedLocator};
 pub use pds::{Kind, Modifier, MultiPrefix, Pds, SubnetPrefix};
+pub use search::{Backend, Search};
 pub use verify::{verify_cga, verify_hba};
