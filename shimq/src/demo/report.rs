@@ -231,7 +231,7 @@ impl Throughput {
 }
 
 /// Long enough that a provider's pacing does not show, short enough that a recovery does.
-const INTERVAL_MS: u32 = 250;
+const INTERVAL_MS: u32 = 100;
 
 #[cfg(test)]
 impl Report {
@@ -241,11 +241,11 @@ impl Report {
             source: source.parse().unwrap(),
             destination: destination.parse().unwrap(),
         };
-        let octets = (0..200).map(|index| {
-            if (25..88).contains(&index) {
+        let octets = (0..500).map(|index| {
+            if (62..220).contains(&index) {
                 0
             } else {
-                470_000
+                188_000
             }
         });
         Self {
@@ -308,12 +308,12 @@ mod tests {
     fn throughput_adds_up_to_what_was_received() {
         let received = [
             (at(10_100), 700),
-            (at(10_249), 800),
-            (at(10_250), 1_000),
-            (at(11_000), 1_500),
+            (at(10_199), 800),
+            (at(10_200), 1_000),
+            (at(10_500), 1_500),
         ];
-        let throughput = Throughput::new(at(10_000), at(11_100), &received);
-        assert_eq!(throughput.octets, [800, 200, 0, 0, 500]);
+        let throughput = Throughput::new(at(10_000), at(10_600), &received);
+        assert_eq!(throughput.octets, [0, 800, 200, 0, 0, 500, 0]);
     }
 
     #[test]
