@@ -18,7 +18,7 @@ use shim6_wire::{
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::context::State;
-use crate::event::{Cause, Counters, DropReason, Event, Transmit};
+use crate::event::{Cause, Counters, DropReason, Event, Resend, Transmit};
 use crate::flow::{FlowTable, FlowUpdate};
 use crate::locator::{LocalLocator, LocalLocators};
 use crate::pair::{LocatorPair, UlidPair};
@@ -112,7 +112,7 @@ pub struct Endpoint {
     heuristic: Box<dyn Heuristic>,
     candidates: BTreeMap<UlidPair, Candidate>,
     transmits: VecDeque<Transmit>,
-    pub(crate) resends: VecDeque<Vec<u8>>,
+    pub(crate) resends: VecDeque<Resend>,
     flow_updates: VecDeque<FlowUpdate>,
 }
 
@@ -456,8 +456,8 @@ impl Endpoint {
         self.transmits.pop_front()
     }
 
-    /// The next payload packet to send again, whole, already on its new pair.
-    pub fn poll_resend(&mut self) -> Option<Vec<u8>> {
+    /// The next payload packet to send again.
+    pub fn poll_resend(&mut self) -> Option<Resend> {
         self.resends.pop_front()
     }
 
@@ -561,7 +561,8 @@ impl Endpoint {
     }
 }
 
-fn addresses(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
+/// Source and destination in an IPv6 header, if there is one.
+pub(crate) fn addresses(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
     let source: [u8; 16] = packet.get(8..24)?.try_into().ok()?;
     let destination: [u8; 16] = packet.get(24..40)?.try_into().ok()?;
     Some((source.into(), destination.into()))

@@ -18,6 +18,15 @@ pub struct Transmit {
     pub message: Vec<u8>,
 }
 
+/// A payload packet to send again, on the pair that its context moved to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Resend {
+    /// As the local stack sent it: from ULID to ULID.
+    pub original: Vec<u8>,
+    /// As it goes out now.
+    pub packet: Vec<u8>,
+}
+
 /// Why a context came, moved or went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cause {

@@ -32,7 +32,7 @@ mod trigger;
 pub use config::Config;
 pub use context::State;
 pub use endpoint::Endpoint;
-pub use event::{Cause, Counters, DropReason, Event, Transmit};
+pub use event::{Cause, Counters, DropReason, Event, Resend, Transmit};
 pub use flow::{Account, Flow, FlowTable, FlowUpdate, Notice, Path, Verdict};
 pub use locator::{LocalLocator, ProbedLocator};
 pub use pair::{LocatorPair, UlidPair};

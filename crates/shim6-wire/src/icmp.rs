@@ -6,6 +6,8 @@
 use std::net::Ipv6Addr;
 
 use pnet_packet::icmpv6::{self, Icmpv6Packet, Icmpv6Types, MutableIcmpv6Packet};
+use pnet_packet::ip::IpNextHeaderProtocols;
+use pnet_packet::ipv6::MutableIpv6Packet;
 
 use crate::error::WireError;
 use crate::ids::{ContextTag, InitiatorNonce};
@@ -104,6 +106,41 @@ pub(crate) fn about_shim6(packet: &[u8], place: Place) -> Result<Option<IcmpErro
         control: message::peek_type(shim),
         initiator_nonce: message::peek_initiator_nonce(shim),
     }))
+}
+
+/// A Packet Too Big for the local stack: `packet`, which it sent, needs an MTU of `mtu`.
+///
+/// It goes from the packet's source to the packet's source, as what a host tells itself does, and
+/// quotes as much of the packet as fits into 1280 octets.
+///
+/// # Errors
+///
+/// What keeps `packet` from being an IPv6 packet.
+///
+/// Source: RFC 4443 §3.2.
+pub fn packet_too_big(packet: &[u8], mtu: u32) -> Result<Vec<u8>, WireError> {
+    /// Octets of the IPv6 and the ICMPv6 header.
+    const HEADERS: usize = ipv6::IPV6_HEADER + ICMP_HEADER;
+    let packet = &packet[..ipv6::packet_len(packet)?];
+    let quoted = &packet[..packet.len().min(message::MAX_CONTROL_PACKET - HEADERS)];
+    let host = ipv6::address(packet, SOURCE);
+    let mut out = vec![0; HEADERS];
+    out.extend_from_slice(quoted);
+    let payload_len = out.len() - ipv6::IPV6_HEADER;
+    if let Some(mut header) = MutableIpv6Packet::new(&mut out) {
+        header.set_version(6);
+        header.set_payload_length(payload_len as u16);
+        header.set_next_header(IpNextHeaderProtocols::Icmpv6);
+        header.set_hop_limit(64);
+        header.set_source(host);
+        header.set_destination(host);
+    }
+    out[ipv6::IPV6_HEADER + WORD..HEADERS].copy_from_slice(&mtu.to_be_bytes());
+    if let Some(mut error) = MutableIcmpv6Packet::new(&mut out[ipv6::IPV6_HEADER..]) {
+        error.set_icmpv6_type(Icmpv6Types::PacketTooBig);
+        error.set_checksum(icmpv6::checksum(&error.to_immutable(), &host, &host));
+    }
+    Ok(out)
 }
 
 /// The error as the upper layer would have seen it without Shim6.

@@ -12,8 +12,9 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 
 use pnet_packet::ip::IpNextHeaderProtocol;
 use pnet_packet::ipv6::{Ipv6Packet, MutableIpv6Packet};
-use shim6_core::Transmit;
-use shim6_wire::SHIM6;
+use rustix::io::Errno;
+use shim6_core::{Resend, Transmit};
+use shim6_wire::{SHIM6, icmp};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// IPPROTO_RAW: the IPv6 header is the sender's.
@@ -62,12 +63,27 @@ impl Injector {
         self.transmit(*source, *destination, &packet)
     }
 
-    /// Sends a whole IPv6 packet as it is.
+    /// Sends a payload packet again on its new pair. One that has become too big for the link by its
+    /// Shim6 header is answered instead, as the kernel would answer it: the local stack then cuts
+    /// smaller segments at once, without waiting for its own next try.
     ///
     /// # Errors
     ///
     /// See [`Self::send`].
-    pub(crate) fn send_packet(&mut self, packet: &[u8]) -> io::Result<()> {
+    pub(crate) fn resend(&mut self, resend: &Resend) -> io::Result<()> {
+        match self.send_packet(&resend.packet) {
+            Err(error) if error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error()) => {
+                let grown = resend.packet.len() - resend.original.len();
+                let mtu = resend.original.len().saturating_sub(grown);
+                let too_big =
+                    icmp::packet_too_big(&resend.original, mtu as u32).map_err(io::Error::other)?;
+                self.send_packet(&too_big)
+            }
+            sent => sent,
+        }
+    }
+
+    fn send_packet(&mut self, packet: &[u8]) -> io::Result<()> {
         let Some(header) = Ipv6Packet::new(packet) else {
             return Err(io::ErrorKind::InvalidData.into());
         };

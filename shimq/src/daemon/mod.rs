@@ -321,10 +321,10 @@ impl Daemon {
                 tracing::debug!(%source, %destination, %error, "cannot send");
             }
         }
-        while let Some(packet) = self.endpoint.poll_resend() {
-            if let Err(error) = self.injector.send_packet(&packet) {
+        while let Some(resend) = self.endpoint.poll_resend() {
+            if let Err(error) = self.injector.resend(&resend) {
                 self.send_errors += 1;
-                tracing::debug!(%error, "cannot send again");
+                tracing::info!(%error, "cannot send again");
             }
         }
         while let Some(event) = self.endpoint.poll_event() {

@@ -16,9 +16,10 @@ use std::time::Duration;
 use shim6_wire::{Class, ContextTag, Packet, classify};
 
 use super::Context;
-use crate::endpoint::Endpoint;
-use crate::event::Cause;
+use crate::endpoint::{Endpoint, addresses};
+use crate::event::{Cause, Resend};
 use crate::flow::Path;
+use crate::pair::{LocatorPair, UlidPair};
 use crate::reap;
 use crate::time::Instant;
 
@@ -50,9 +51,16 @@ impl Endpoint {
             .by_local_tag(tag)
             .and_then(|id| self.table.take(id));
         let Some(mut context) = found else { return };
+        let original = unmapped(packet, context.ulids);
         if context.state.has_peer() {
-            context.keep(now, packet);
-            self.suspect(&mut context, now);
+            if left_on(packet) == Some(context.current.pair()) {
+                context.keep(now, original);
+                self.suspect(&mut context, now);
+            } else if let Some(original) = original {
+                // It left while payload moved: a packet on the dead pair, perhaps the one that the peer
+                // waits for.
+                self.resends.extend(on_path(original, context.flow().path));
+            }
         }
         self.settle(context, now);
     }
@@ -101,15 +109,16 @@ impl Endpoint {
             return;
         };
         let path = context.flow().path;
-        for octets in silence.kept {
-            self.resends.extend(on_path(octets, path));
-        }
+        let kept = silence.kept.into_iter();
+        self.resends
+            .extend(kept.filter_map(|packet| on_path(packet, path)));
     }
 }
 
 impl Context {
-    /// Keeps a packet, unless the silence ended and began anew: then only this one.
-    fn keep(&mut self, now: Instant, packet: &[u8]) {
+    /// Keeps a packet, unless the silence ended and began anew: then only this one. A part of a packet
+    /// counts, but cannot be kept.
+    fn keep(&mut self, now: Instant, packet: Option<Vec<u8>>) {
         let heard = self.account.last_received().unwrap_or_default();
         if self
             .silence
@@ -125,37 +134,48 @@ impl Context {
             })
         };
         let silence = self.silence.get_or_insert_with(fresh);
-        if let Some(unmapped) = unmapped(packet, self.ulids.local, self.ulids.peer) {
-            if silence.kept.len() == KEPT_MAX {
-                silence.kept.pop_front();
-            }
-            silence.kept.push_back(unmapped);
+        let Some(packet) = packet else { return };
+        if silence.kept.len() == KEPT_MAX {
+            silence.kept.pop_front();
         }
+        silence.kept.push_back(packet);
     }
 }
 
+/// The pair that `packet` carries in its header.
+fn left_on(packet: &[u8]) -> Option<LocatorPair> {
+    let (local, peer) = addresses(packet)?;
+    Some(LocatorPair { local, peer })
+}
+
 /// `packet` as the local stack sent it; `None` for a part of one.
-fn unmapped(packet: &[u8], local: std::net::Ipv6Addr, peer: std::net::Ipv6Addr) -> Option<Vec<u8>> {
+fn unmapped(packet: &[u8], ulids: UlidPair) -> Option<Vec<u8>> {
     let mut octets = packet.to_vec();
     let tagged = matches!(classify(&octets), Class::PayloadExt { .. });
     let end = octets.len();
     let mut view = Packet::new(&mut octets, 0, end).ok()?;
     if tagged {
-        view.remove_payload_ext(local, peer).ok()?;
+        view.remove_payload_ext(ulids.local, ulids.peer).ok()?;
     }
     Some(view.octets().to_vec())
 }
 
-/// `octets` as they go on `path`; `None` if they do not fit.
-fn on_path(octets: Vec<u8>, path: Path) -> Option<Vec<u8>> {
+/// `original` and how it goes on `path`; `None` if it does not fit.
+fn on_path(original: Vec<u8>, path: Path) -> Option<Resend> {
     let Path::Mapped { locators, peer_tag } = path else {
-        return Some(octets);
+        return Some(Resend {
+            packet: original.clone(),
+            original,
+        });
     };
     let mut buffer = vec![0; Packet::HEADROOM];
-    buffer.extend(octets);
+    buffer.extend_from_slice(&original);
     let end = buffer.len();
     let mut view = Packet::new(&mut buffer, Packet::HEADROOM, end).ok()?;
     view.insert_payload_ext(peer_tag, locators.local, locators.peer)
         .ok()?;
-    Some(view.octets().to_vec())
+    Some(Resend {
+        packet: view.octets().to_vec(),
+        original,
+    })
 }

@@ -338,3 +338,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_packet_too_big_of_ours_quotes_the_packet_to_its_sender_with_a_right_checksum() {
+    let local: Ipv6Addr = "2001:db8:a1::1".parse().unwrap();
+    let mut packet = vec![0; 1500];
+    packet[0] = 0x60;
+    packet[PAYLOAD_LENGTH].copy_from_slice(&1460_u16.to_be_bytes());
+    packet[SOURCE].copy_from_slice(&local.octets());
+    packet[DESTINATION].copy_from_slice(&[0x20; 16]);
+    let error = packet_too_big(&packet, 1492).unwrap();
+    assert_eq!(error.len(), 1280);
+    assert_eq!(error[SOURCE], local.octets());
+    assert_eq!(error[DESTINATION], local.octets());
+    assert_eq!(error[40..42], [2, 0]);
+    assert_eq!(error[44..48], 1492_u32.to_be_bytes());
+    assert_eq!(error[48..], packet[..1232]);
+    let view = Icmpv6Packet::new(&error[40..]).unwrap();
+    assert_eq!(view.get_checksum(), icmpv6::checksum(&view, &local, &local));
+}

@@ -263,9 +263,9 @@ fn sets(config: &RulesetConfig) -> Vec<SetDesign> {
         set(
             SetName::Silent,
             Pair,
-            Dynamic(SHOWN_WITHIN),
+            Dynamic(SHOWN_EVERY),
             none(),
-            "local . peer: contexts that send into silence, with the octets shown in this second",
+            "local . peer: contexts that send into silence, and of which a packet was shown so short ago",
         );
         set(
             SetName::Young,
@@ -292,10 +292,9 @@ fn sets(config: &RulesetConfig) -> Vec<SetDesign> {
     sets
 }
 
-/// Of what one context sends into silence, so many octets are shown...
-const SHOWN_OCTETS: u64 = 32 << 10;
-/// ...in so long a time: a flow that is never answered costs no more.
-const SHOWN_WITHIN: Duration = Duration::from_secs(1);
+/// Of what one context sends into silence, a packet is shown so often: a flow that is never answered
+/// costs no more.
+const SHOWN_EVERY: Duration = Duration::from_millis(20);
 
 /// LOCAL_OUT: ULIDs still, before they become locators.
 fn output(config: &RulesetConfig) -> ChainDesign {
@@ -360,19 +359,23 @@ fn output(config: &RulesetConfig) -> ChainDesign {
             ],
         );
         rules.add(
-            "counted; sends into silence, and enough of that was shown",
+            "counted; sends into silence, of which a packet was shown just now",
             [
+                pair(SetName::Silent, true),
                 pair(SetName::ContextsOut, true),
-                Part::Add {
-                    set: SetName::Silent,
-                    over: SHOWN_OCTETS,
-                },
                 Part::Accept,
             ],
         );
         rules.add(
-            "the others of these, whole: they may have to be sent again on another pair",
-            [pair(SetName::Silent, true), rewrite()],
+            "counted; shown whole, for it may have to be sent again on another pair",
+            [
+                pair(SetName::ContextsOut, true),
+                Part::Add {
+                    set: SetName::Silent,
+                    over: 0,
+                },
+                rewrite(),
+            ],
         );
     }
     rules.add(
