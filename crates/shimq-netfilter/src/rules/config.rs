@@ -38,7 +38,8 @@ pub struct RulesetConfig {
     pub observe: Range<u16>,
     /// Numbers of the queues whose packets are rewritten.
     pub rewrite: Range<u16>,
-    /// Octets that a pair of addresses may send before its packets go to an observation queue; 0 for none.
+    /// Octets that a pair of addresses may send before its packets go to an observation queue; with 0 all
+    /// packets of a pair without a context go there, sent and received, and somebody else decides.
     pub trigger_bytes: u64,
     /// Age at which a pair that still sends goes there in any case.
     pub trigger_age: Duration,
@@ -68,6 +69,11 @@ impl Default for RulesetConfig {
 }
 
 impl RulesetConfig {
+    /// Whether the kernel finds out which flows are worth a context.
+    pub(super) fn kernel_decides(&self) -> bool {
+        self.mode == Mode::Queue && self.trigger_bytes > 0
+    }
+
     /// Refuses what no ruleset can do.
     pub(super) fn validate(&self) -> Result<(), RulesError> {
         let refuse = |why: &str| Err(RulesError::Config(why.to_owned()));

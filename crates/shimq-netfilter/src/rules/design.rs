@@ -11,7 +11,7 @@ use std::time::Duration;
 use nftnl::Hook;
 
 use super::elements::Element;
-use super::{InputHook, Mode, RulesetConfig};
+use super::{Mode, RulesetConfig, chains};
 
 /// Everything in the table.
 pub(super) struct Design {
@@ -189,7 +189,7 @@ impl Design {
     pub(super) fn new(config: &RulesetConfig) -> Self {
         Self {
             sets: sets(config),
-            chains: [output(config), input(config)],
+            chains: [chains::output(config), chains::input(config)],
         }
     }
 }
@@ -263,10 +263,12 @@ fn sets(config: &RulesetConfig) -> Vec<SetDesign> {
         set(
             SetName::Silent,
             Pair,
-            Dynamic(SHOWN_EVERY),
+            Dynamic(chains::SHOWN_EVERY),
             none(),
             "local . peer: contexts that send into silence, and of which a packet was shown so short ago",
         );
+    }
+    if config.kernel_decides() {
         set(
             SetName::Young,
             Pair,
@@ -291,270 +293,3 @@ fn sets(config: &RulesetConfig) -> Vec<SetDesign> {
     );
     sets
 }
-
-/// Of what one context sends into silence, a packet is shown so often: a flow that is never answered
-/// costs no more.
-const SHOWN_EVERY: Duration = Duration::from_millis(20);
-
-/// LOCAL_OUT: ULIDs still, before they become locators.
-fn output(config: &RulesetConfig) -> ChainDesign {
-    let rewrite = || {
-        Part::Queue(QueueTarget {
-            numbers: config.rewrite.clone(),
-            bypass: true,
-        })
-    };
-    let observe = || {
-        Part::Queue(QueueTarget {
-            numbers: config.observe.clone(),
-            bypass: true,
-        })
-    };
-    let pair = |set, found| Part::Lookup {
-        field: Field::OutgoingPair,
-        set,
-        found,
-    };
-    let mut rules = Rules::default();
-    rules.add(
-        "the daemon's own packets are final",
-        [Part::Mark(config.own_mark), Part::Accept],
-    );
-    rules.add(
-        "most packets of a host without identities leave here",
-        [
-            Part::Lookup {
-                field: Field::Source,
-                set: SetName::Identities,
-                found: false,
-            },
-            Part::Accept,
-        ],
-    );
-    rules.add(
-        "not encrypted yet: what leaves is the ESP packet, which comes by again",
-        [Part::IpsecAhead, Part::Accept],
-    );
-    rules.add(
-        "never leaves the link",
-        [Part::LinkLocalDestination, Part::Accept],
-    );
-    rules.add(
-        "MLDv2 reports and multicast in general: a context has two ends",
-        [Part::MulticastDestination, Part::Accept],
-    );
-    rules.add(NEIGHBOURS, [Part::Icmpv6Type(130..=137), Part::Accept]);
-    rules.add_exclusions(Field::Destination);
-    rules.add(
-        "before the loopback rule: while a ULID has no route, an anchor route by way of lo keeps its sockets alive",
-        [pair(SetName::Mapped, true), rewrite()],
-    );
-    if config.mode == Mode::Queue {
-        rules.add(
-            "counted; the peer was heard, so nothing is to be looked into",
-            [
-                pair(SetName::Alive, true),
-                pair(SetName::ContextsOut, true),
-                Part::Accept,
-            ],
-        );
-        rules.add(
-            "counted; sends into silence, of which a packet was shown just now",
-            [
-                pair(SetName::Silent, true),
-                pair(SetName::ContextsOut, true),
-                Part::Accept,
-            ],
-        );
-        rules.add(
-            "counted; shown whole, for it may have to be sent again on another pair",
-            [
-                pair(SetName::ContextsOut, true),
-                Part::Add {
-                    set: SetName::Silent,
-                    over: 0,
-                },
-                rewrite(),
-            ],
-        );
-    }
-    rules.add(
-        "this host talks to itself",
-        [Part::LoopbackOut, Part::Accept],
-    );
-    match config.mode {
-        Mode::Queue => {
-            rules.add(
-                "asked before",
-                [pair(SetName::Declined, true), Part::Accept],
-            );
-            rules.add(
-                "old and still sending: worth a question",
-                [
-                    pair(SetName::Active, true),
-                    pair(SetName::Young, false),
-                    observe(),
-                ],
-            );
-            rules.add(
-                "last seen now",
-                [Part::Update {
-                    field: Field::OutgoingPair,
-                    set: SetName::Active,
-                }],
-            );
-            rules.add(
-                "first seen now, if it is new; has sent much: worth a question",
-                [
-                    Part::Add {
-                        set: SetName::Young,
-                        over: config.trigger_bytes,
-                    },
-                    observe(),
-                ],
-            );
-        }
-        Mode::QueueAll => rules.add("everything else", [observe()]),
-    }
-    ChainDesign {
-        name: c"output",
-        hook: Hook::Out,
-        priority: MANGLE,
-        reroutes: true,
-        rules: rules.0,
-    }
-}
-
-/// LOCAL_IN or PREROUTING: locators still, before they become ULIDs.
-fn input(config: &RulesetConfig) -> ChainDesign {
-    let (name, hook, priority) = match config.input_hook {
-        InputHook::Input => (c"input", Hook::In, MANGLE),
-        InputHook::Prerouting => (c"prerouting", Hook::PreRouting, BEFORE_DEFRAGMENTATION),
-    };
-    // What arrives at LOCAL_IN is for this host; at PREROUTING it may be somebody else's, to be forwarded.
-    let for_us = || match config.input_hook {
-        InputHook::Input => None,
-        InputHook::Prerouting => Some(Part::LocalDestination),
-    };
-    let rewrite = |bypass| {
-        Part::Queue(QueueTarget {
-            numbers: config.rewrite.clone(),
-            bypass,
-        })
-    };
-    let mut rules = Rules::default();
-    rules.add(
-        "Shim6 control messages and tagged payload; the kernel would answer them with an error, so no bypass",
-        [Part::Protocol(SHIM6)]
-            .into_iter()
-            .chain(for_us())
-            .chain([rewrite(false)]),
-    );
-    rules.add(
-        "errors about tagged packets, which the upper layers know by their ULIDs",
-        [Part::Icmpv6Type(1..=4), Part::QuotedNextHeader(SHIM6)]
-            .into_iter()
-            .chain(for_us())
-            .chain([rewrite(true)]),
-    );
-    rules.add(
-        "decrypted: it came by before, as ESP",
-        [Part::IpsecBehind, Part::Accept],
-    );
-    rules.add(NEIGHBOURS, [Part::Icmpv6Type(130..=137), Part::Accept]);
-    rules.add_exclusions(Field::Source);
-    match config.mode {
-        Mode::Queue => rules.add(
-            "counted",
-            [
-                Part::Lookup {
-                    field: Field::ArrivingPair,
-                    set: SetName::ContextsIn,
-                    found: true,
-                },
-                Part::Update {
-                    field: Field::ArrivingPair,
-                    set: SetName::Alive,
-                },
-                Part::Accept,
-            ],
-        ),
-        Mode::QueueAll => {
-            rules.add(
-                "most packets of a host without identities leave here",
-                [
-                    Part::Lookup {
-                        field: Field::Destination,
-                        set: SetName::Identities,
-                        found: false,
-                    },
-                    Part::Accept,
-                ],
-            );
-            rules.add(
-                "this host talks to itself",
-                [Part::LoopbackIn, Part::Accept],
-            );
-            rules.add(
-                "everything else",
-                [Part::Queue(QueueTarget {
-                    numbers: config.observe.clone(),
-                    bypass: true,
-                })],
-            );
-        }
-    }
-    ChainDesign {
-        name,
-        hook,
-        priority,
-        reroutes: false,
-        rules: rules.0,
-    }
-}
-
-/// Rules in the order in which they are tried.
-#[derive(Default)]
-struct Rules(Vec<RuleDesign>);
-
-impl Rules {
-    fn add(&mut self, why: &'static str, parts: impl IntoIterator<Item = Part>) {
-        let parts = parts.into_iter().collect();
-        self.0.push(RuleDesign { parts, why });
-    }
-
-    /// What the operator wants left alone; `peer` is the field with the peer's address.
-    fn add_exclusions(&mut self, peer: Field) {
-        let mut add = |field, set| {
-            let excluded = Part::Lookup {
-                field,
-                set,
-                found: true,
-            };
-            self.add(
-                "left alone by the operator's wish",
-                [excluded, Part::Accept],
-            );
-        };
-        add(peer, SetName::ExcludedPeers);
-        for port in [
-            Field::TcpSource,
-            Field::TcpDestination,
-            Field::UdpSource,
-            Field::UdpDestination,
-        ] {
-            add(port, SetName::ExcludedPorts);
-        }
-    }
-}
-
-const NEIGHBOURS: &str = "neighbour and listener discovery: about the link, so never with locators";
-
-//= https://www.rfc-editor.org/rfc/rfc5533#section-17
-//# IANA allocated a new IP Protocol Number value (140) for the Shim6
-//# Protocol.
-const SHIM6: u8 = 140;
-/// Where other programs change packets too, after connection tracking.
-const MANGLE: i32 = -150;
-/// Before defragmentation (-400) and connection tracking (-200).
-const BEFORE_DEFRAGMENTATION: i32 = -450;

@@ -8,6 +8,7 @@
 //! Printed rules prove nothing about loaded ones (an nft without the right plugin leaves the queue statement out of a
 //! listing), so a loaded ruleset is read back over netlink and compared with what was sent, octet for octet.
 
+mod chains;
 mod config;
 mod design;
 mod elements;

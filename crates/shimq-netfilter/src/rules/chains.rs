@@ -1,0 +1,293 @@
+//! The rules themselves, in the order in which they are tried, each with the reason for its place.
+
+use std::time::Duration;
+
+use nftnl::Hook;
+
+use super::design::{ChainDesign, Field, Part, QueueTarget, RuleDesign, SetName};
+use super::{InputHook, Mode, RulesetConfig};
+
+/// Of what one context sends into silence, a packet is shown so often: a flow that is never answered
+/// costs no more.
+pub(super) const SHOWN_EVERY: Duration = Duration::from_millis(20);
+
+/// LOCAL_OUT: ULIDs still, before they become locators.
+pub(super) fn output(config: &RulesetConfig) -> ChainDesign {
+    let mut rules = Rules::default();
+    rules.add_sent_elsewhere(config);
+    rules.add(
+        "before the loopback rule: while a ULID has no route, an anchor route by way of lo keeps its sockets alive",
+        [outgoing(SetName::Mapped, true), rewrite(config, true)],
+    );
+    if config.mode == Mode::Queue {
+        rules.add_counted(config);
+    }
+    rules.add(
+        "this host talks to itself",
+        [Part::LoopbackOut, Part::Accept],
+    );
+    if config.mode == Mode::Queue {
+        rules.add(
+            "asked before",
+            [outgoing(SetName::Declined, true), Part::Accept],
+        );
+    }
+    if config.kernel_decides() {
+        rules.add_trigger(config);
+    } else {
+        rules.add("everything else", [observe(config)]);
+    }
+    ChainDesign {
+        name: c"output",
+        hook: Hook::Out,
+        priority: MANGLE,
+        reroutes: true,
+        rules: rules.0,
+    }
+}
+
+/// LOCAL_IN or PREROUTING: locators still, before they become ULIDs.
+pub(super) fn input(config: &RulesetConfig) -> ChainDesign {
+    let (name, hook, priority) = match config.input_hook {
+        InputHook::Input => (c"input", Hook::In, MANGLE),
+        InputHook::Prerouting => (c"prerouting", Hook::PreRouting, BEFORE_DEFRAGMENTATION),
+    };
+    // What arrives at LOCAL_IN is for this host; at PREROUTING it may be somebody else's, to be forwarded.
+    let for_us = || match config.input_hook {
+        InputHook::Input => None,
+        InputHook::Prerouting => Some(Part::LocalDestination),
+    };
+    let mut rules = Rules::default();
+    rules.add(
+        "Shim6 control messages and tagged payload; the kernel would answer them with an error, so no bypass",
+        [Part::Protocol(SHIM6)]
+            .into_iter()
+            .chain(for_us())
+            .chain([rewrite(config, false)]),
+    );
+    rules.add(
+        "errors about tagged packets, which the upper layers know by their ULIDs",
+        [Part::Icmpv6Type(1..=4), Part::QuotedNextHeader(SHIM6)]
+            .into_iter()
+            .chain(for_us())
+            .chain([rewrite(config, true)]),
+    );
+    rules.add(
+        "decrypted: it came by before, as ESP",
+        [Part::IpsecBehind, Part::Accept],
+    );
+    rules.add(NEIGHBOURS, [Part::Icmpv6Type(130..=137), Part::Accept]);
+    rules.add_exclusions(Field::Source);
+    if config.mode == Mode::Queue {
+        rules.add(
+            "counted",
+            [
+                arriving(SetName::ContextsIn, true),
+                Part::Update {
+                    field: Field::ArrivingPair,
+                    set: SetName::Alive,
+                },
+                Part::Accept,
+            ],
+        );
+    }
+    if !config.kernel_decides() {
+        rules.add_observed_arrivals(config);
+    }
+    ChainDesign {
+        name,
+        hook,
+        priority,
+        reroutes: false,
+        rules: rules.0,
+    }
+}
+
+fn outgoing(set: SetName, found: bool) -> Part {
+    let field = Field::OutgoingPair;
+    Part::Lookup { field, set, found }
+}
+
+fn arriving(set: SetName, found: bool) -> Part {
+    let field = Field::ArrivingPair;
+    Part::Lookup { field, set, found }
+}
+
+fn rewrite(config: &RulesetConfig, bypass: bool) -> Part {
+    let numbers = config.rewrite.clone();
+    Part::Queue(QueueTarget { numbers, bypass })
+}
+
+fn observe(config: &RulesetConfig) -> Part {
+    let numbers = config.observe.clone();
+    Part::Queue(QueueTarget {
+        numbers,
+        bypass: true,
+    })
+}
+
+/// Rules in the order in which they are tried.
+#[derive(Default)]
+struct Rules(Vec<RuleDesign>);
+
+impl Rules {
+    fn add(&mut self, why: &'static str, parts: impl IntoIterator<Item = Part>) {
+        let parts = parts.into_iter().collect();
+        self.0.push(RuleDesign { parts, why });
+    }
+
+    /// Outgoing packets that no context can be for.
+    fn add_sent_elsewhere(&mut self, config: &RulesetConfig) {
+        self.add(
+            "the daemon's own packets are final",
+            [Part::Mark(config.own_mark), Part::Accept],
+        );
+        self.add(
+            "most packets of a host without identities leave here",
+            [
+                Part::Lookup {
+                    field: Field::Source,
+                    set: SetName::Identities,
+                    found: false,
+                },
+                Part::Accept,
+            ],
+        );
+        self.add(
+            "not encrypted yet: what leaves is the ESP packet, which comes by again",
+            [Part::IpsecAhead, Part::Accept],
+        );
+        self.add(
+            "never leaves the link",
+            [Part::LinkLocalDestination, Part::Accept],
+        );
+        self.add(
+            "MLDv2 reports and multicast in general: a context has two ends",
+            [Part::MulticastDestination, Part::Accept],
+        );
+        self.add(NEIGHBOURS, [Part::Icmpv6Type(130..=137), Part::Accept]);
+        self.add_exclusions(Field::Destination);
+    }
+
+    /// Outgoing packets of contexts on their ULIDs. Each packet finds its pair in `contexts_out` once,
+    /// for each time counts.
+    fn add_counted(&mut self, config: &RulesetConfig) {
+        self.add(
+            "counted; the peer was heard, so nothing is to be looked into",
+            [
+                outgoing(SetName::Alive, true),
+                outgoing(SetName::ContextsOut, true),
+                Part::Accept,
+            ],
+        );
+        self.add(
+            "counted; sends into silence, of which a packet was shown just now",
+            [
+                outgoing(SetName::Silent, true),
+                outgoing(SetName::ContextsOut, true),
+                Part::Accept,
+            ],
+        );
+        self.add(
+            "counted; shown whole, for it may have to be sent again on another pair",
+            [
+                outgoing(SetName::ContextsOut, true),
+                Part::Add {
+                    set: SetName::Silent,
+                    over: 0,
+                },
+                rewrite(config, true),
+            ],
+        );
+    }
+
+    /// When the kernel decides what is worth a context.
+    fn add_trigger(&mut self, config: &RulesetConfig) {
+        self.add(
+            "old and still sending: worth a question",
+            [
+                outgoing(SetName::Active, true),
+                outgoing(SetName::Young, false),
+                observe(config),
+            ],
+        );
+        self.add(
+            "last seen now",
+            [Part::Update {
+                field: Field::OutgoingPair,
+                set: SetName::Active,
+            }],
+        );
+        self.add(
+            "first seen now, if it is new; has sent much: worth a question",
+            [
+                Part::Add {
+                    set: SetName::Young,
+                    over: config.trigger_bytes,
+                },
+                observe(config),
+            ],
+        );
+    }
+
+    /// When somebody else decides, what arrives is seen as well.
+    fn add_observed_arrivals(&mut self, config: &RulesetConfig) {
+        self.add(
+            "most packets of a host without identities leave here",
+            [
+                Part::Lookup {
+                    field: Field::Destination,
+                    set: SetName::Identities,
+                    found: false,
+                },
+                Part::Accept,
+            ],
+        );
+        self.add(
+            "this host talks to itself",
+            [Part::LoopbackIn, Part::Accept],
+        );
+        if config.mode == Mode::Queue {
+            self.add(
+                "asked before",
+                [arriving(SetName::Declined, true), Part::Accept],
+            );
+        }
+        self.add("everything else", [observe(config)]);
+    }
+
+    /// What the operator wants left alone; `peer` is the field with the peer's address.
+    fn add_exclusions(&mut self, peer: Field) {
+        let mut add = |field, set| {
+            let excluded = Part::Lookup {
+                field,
+                set,
+                found: true,
+            };
+            self.add(
+                "left alone by the operator's wish",
+                [excluded, Part::Accept],
+            );
+        };
+        add(peer, SetName::ExcludedPeers);
+        for port in [
+            Field::TcpSource,
+            Field::TcpDestination,
+            Field::UdpSource,
+            Field::UdpDestination,
+        ] {
+            add(port, SetName::ExcludedPorts);
+        }
+    }
+}
+
+const NEIGHBOURS: &str = "neighbour and listener discovery: about the link, so never with locators";
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-17
+//# IANA allocated a new IP Protocol Number value (140) for the Shim6
+//# Protocol.
+const SHIM6: u8 = 140;
+/// Where other programs change packets too, after connection tracking.
+const MANGLE: i32 = -150;
+/// Before defragmentation (-400) and connection tracking (-200).
+const BEFORE_DEFRAGMENTATION: i32 = -450;
