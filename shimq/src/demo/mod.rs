@@ -44,7 +44,7 @@ pub(crate) struct DemoArgs {
     /// Which way the cut holds.
     #[arg(long, value_enum, default_value_t = Cut::Both)]
     cut: Cut,
-    /// Repeat a run: decides the moment of the cut and the content of the file.
+    /// Repeat a run: decides the moment of the cut, the pair and the content of the file.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// How often to run, with seeds counting up; more than one prints a tally.

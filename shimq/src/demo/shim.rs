@@ -101,17 +101,16 @@ impl<'a> Daemon<'a> {
     }
 
     /// Waits until the daemon has an address of each of `providers` that connections can use, and
-    /// returns the first one's. The first start makes a key, which takes seconds.
+    /// returns these. The first start makes a key, which takes seconds.
     pub(super) fn wait_until_ready(
         &mut self,
-        providers: &[Provider],
+        providers: &[Provider; 2],
         interrupted: &AtomicBool,
-    ) -> Result<Ipv6Addr, DemoError> {
+    ) -> Result<[Ipv6Addr; 2], DemoError> {
         let deadline = Instant::now() + READY_PATIENCE;
         loop {
-            let usable: Vec<_> = providers.iter().map_while(|p| self.locator(p)).collect();
-            if let Some(&first) = usable.first().filter(|_| usable.len() == providers.len()) {
-                return Ok(first);
+            if let [Some(first), Some(second)] = providers.each_ref().map(|p| self.locator(p)) {
+                return Ok([first, second]);
             }
             if interrupted.load(Ordering::Relaxed) {
                 return Err(DemoError::Interrupted);

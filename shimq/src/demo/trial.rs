@@ -19,7 +19,7 @@ use super::{Cut, DemoError};
 /// What one run shall do.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// Decides the file's content and the moment of the cut.
+    /// Decides the file's content, the pair of addresses and the moment of the cut.
     pub(super) seed: u64,
     pub(super) with_shim: bool,
     pub(super) cut: Cut,
@@ -60,9 +60,11 @@ pub(super) fn run(plan: &Plan, interrupted: &AtomicBool) -> Result<Observation, 
             .say("Starting shimq on both hosts; each makes a key first.");
         let mut at_a = Daemon::start(Host::A, &network.a, folders)?;
         let mut at_b = Daemon::start(Host::B, &network.b, folders)?;
+        // Any address of a host with shimq will do: packets from it leave by its own provider.
+        let [at_a_provider, at_b_provider] = [random.next_u32() % 2, random.next_u32() % 2];
         ends = (
-            at_a.wait_until_ready(&A, interrupted)?,
-            at_b.wait_until_ready(&B, interrupted)?,
+            at_a.wait_until_ready(&A, interrupted)?[at_a_provider as usize],
+            at_b.wait_until_ready(&B, interrupted)?[at_b_provider as usize],
         );
         for daemon in [at_a, at_b] {
             monitors.push(daemon.follow(listener.clone())?);
