@@ -137,27 +137,13 @@ impl PeerKey {
     ///
     /// [`CgaError::NotRsa`], or [`CgaError::KeyLength`] outside 1024 to 8192 bits.
     pub(crate) fn from_spki(der: &[u8]) -> Result<Self, CgaError> {
-        let spki = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| CgaError::NotRsa)?;
-        //= https://www.rfc-editor.org/rfc/rfc3972#section-3
-        //= id=C-005
-        //# When RSA is used, the
-        //# algorithm identifier MUST be rsaEncryption, which is
-        //# 1.2.840.113549.1.1.1, and the RSA public key MUST be formatted by
-        //# using the RSAPublicKey type as specified in Section 2.3.1 of RFC
-        //# 3279 [RFC3279].
-        if spki.algorithm.oid != pkcs1::ALGORITHM_OID
-            || spki.algorithm.parameters != Some(AnyRef::NULL)
-        {
-            return Err(CgaError::NotRsa);
-        }
-        let pkcs1 = spki.subject_public_key.as_bytes().ok_or(CgaError::NotRsa)?;
-        let key = Pkcs1PublicKey::from_der(pkcs1).map_err(|_| CgaError::NotRsa)?;
+        let (pkcs1, bits) = decode(der)?;
         //= https://www.rfc-editor.org/rfc/rfc5533#section-16
         //= id=S-169
         //# The minimum acceptable key
         //# length for RSA keys used in the generation of CGAs MUST be at
         //# least 1024 bits.
-        check_length(bits(key.modulus), MAX_PEER_BITS)?;
+        check_length(bits, MAX_PEER_BITS)?;
         Ok(Self {
             pkcs1: pkcs1.to_vec(),
         })
@@ -183,6 +169,29 @@ impl PeerKey {
             .verify(&signed_octets(generation, cga_locators), signature)
             .map_err(|_| CgaError::Signature)
     }
+}
+
+/// Unwraps a DER SubjectPublicKeyInfo: the DER RSAPublicKey in it, and the bits of its modulus.
+///
+/// # Errors
+///
+/// [`CgaError::NotRsa`].
+pub(crate) fn decode(spki: &[u8]) -> Result<(&[u8], usize), CgaError> {
+    let spki = SubjectPublicKeyInfoRef::from_der(spki).map_err(|_| CgaError::NotRsa)?;
+    //= https://www.rfc-editor.org/rfc/rfc3972#section-3
+    //= id=C-005
+    //# When RSA is used, the
+    //# algorithm identifier MUST be rsaEncryption, which is
+    //# 1.2.840.113549.1.1.1, and the RSA public key MUST be formatted by
+    //# using the RSAPublicKey type as specified in Section 2.3.1 of RFC
+    //# 3279 [RFC3279].
+    if spki.algorithm.oid != pkcs1::ALGORITHM_OID || spki.algorithm.parameters != Some(AnyRef::NULL)
+    {
+        return Err(CgaError::NotRsa);
+    }
+    let pkcs1 = spki.subject_public_key.as_bytes().ok_or(CgaError::NotRsa)?;
+    let key = Pkcs1PublicKey::from_der(pkcs1).map_err(|_| CgaError::NotRsa)?;
+    Ok((pkcs1, bits(key.modulus)))
 }
 
 /// Wraps a nonce as a DER SubjectPublicKeyInfo with exponent 65537 (RFC 5535 §6).

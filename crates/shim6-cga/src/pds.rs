@@ -13,7 +13,7 @@
 
 use rsa::pkcs8::der::{Reader, SliceReader, Tag};
 
-use crate::CgaError;
+use crate::{CgaError, key};
 
 /// 128 bits that randomize an address and carry the search for Hash2 (RFC 3972 §3).
 pub type Modifier = [u8; 16];
@@ -129,6 +129,17 @@ impl Pds {
     /// The DER SubjectPublicKeyInfo, or for [`Kind::Hba`] the nonce in its place.
     pub fn public_key(&self) -> &[u8] {
         &self.octets[KEY_START..self.key_end]
+    }
+
+    /// The bits of the RSA modulus; `None` if there is a nonce in its place, or no RSA key.
+    pub fn rsa_bits(&self) -> Option<usize> {
+        match self.kind() {
+            // Nobody has promised that it decodes, or means anything if it does.
+            Kind::Hba => None,
+            Kind::Cga | Kind::CgaCompatibleHba => {
+                key::decode(self.public_key()).ok().map(|(_, bits)| bits)
+            }
+        }
     }
 
     /// The extension fields, known and unknown.
@@ -303,6 +314,21 @@ mod tests {
         assert_eq!(pds.public_key(), key().public_key());
         assert_eq!(pds.extensions(), extension);
         assert_eq!(pds.multi_prefix(), Some(&set_of(&PREFIXES)));
+    }
+
+    #[test]
+    fn only_a_key_has_bits_and_a_nonce_has_none() {
+        let with = |has_public_key, public_key: &[u8]| {
+            let set = MultiPrefix {
+                has_public_key,
+                ..set_of(&PREFIXES)
+            };
+            let extension = set.to_extension().unwrap();
+            Pds::from_fields([7; 16], PREFIXES[0], 0, public_key, &extension).unwrap()
+        };
+        assert_eq!(with(true, key().public_key()).rsa_bits(), Some(1024));
+        assert_eq!(with(false, &random_nonce(&mut rng(3))).rsa_bits(), None);
+        assert_eq!(with(true, &[0x30, 0]).rsa_bits(), None);
     }
 
     #[test]
