@@ -8,12 +8,13 @@ BUILD_PACKAGES := build-essential pkg-config libmnl-dev libnftnl-dev
 DEMO_PACKAGES  := iproute2 nftables curl python3 util-linux
 TEST_PACKAGES  := iputils-ping tcpdump tshark ethtool procps
 
-.PHONY: demo test check test-vm deps-demo deps-test help
+.PHONY: demo test check conformance test-vm deps-demo deps-test help
 
 help:
-	@echo 'make demo      a TCP connection outlives its path, on two hosts made for it'
-	@echo 'make test      everything that CI runs'
-	@echo 'make test-vm   the same path failure on Debian'\''s stock kernel, in QEMU'
+	@echo 'make demo         a TCP connection outlives its path, on two hosts made for it'
+	@echo 'make test         everything that CI runs'
+	@echo 'make conformance  who obeys the RFCs where, and which test proves it'
+	@echo 'make test-vm      the same path failure on Debian'\''s stock kernel, in QEMU'
 
 demo: deps-demo
 	$(CARGO) build --release --locked -p shimq
@@ -23,6 +24,10 @@ test: deps-test
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) test --workspace --locked
+
+# The whole list; `make conformance CONFORMANCE_ARGS=--missing` prints the gaps alone.
+conformance:
+	@$(CARGO) run --quiet --locked -p shimq-tests --bin conformance -- $(CONFORMANCE_ARGS)
 
 test-vm: deps-demo
 	tests/vm/run
