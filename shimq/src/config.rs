@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use shim6_core::{Heuristic, PacketCount, RespondOnly, VolumeOrAge};
+use shim6_core::{Heuristic, KernelRule, PacketCount, RespondOnly, VolumeOrAge};
 use shimq_netfilter::rules::{InputHook, Mode, Prefix, RulesetConfig};
 
 use crate::host::{self, AddressMode, HostConfig, InterfaceChoice};
@@ -329,22 +329,18 @@ impl Config {
     /// The part that the kernel is asked for.
     pub(crate) fn rules(&self) -> Result<RulesetConfig, ConfigError> {
         let Datapath {
-            mode,
             input_hook,
             queue_number: first,
             queues,
             mark,
             ..
         } = self.datapath;
-        let heuristic = self.heuristic();
-        // A rule that the kernel cannot apply itself wants to see every packet: from the first octet.
-        let (trigger_bytes, trigger_age) = heuristic
-            .kernel_rule()
-            .map_or((0, Duration::from_mins(1)), |rule| (rule.bytes, rule.age));
+        let defaults = RulesetConfig::default();
+        let rule = self.kernel_rule();
         Ok(RulesetConfig {
-            mode: match mode {
-                DatapathMode::Queue => Mode::Queue,
-                DatapathMode::QueueAll => Mode::QueueAll,
+            mode: match rule {
+                Some(_) => Mode::Queue,
+                None => Mode::QueueAll,
             },
             input_hook: match input_hook {
                 HookName::Input => InputHook::Input,
@@ -353,8 +349,8 @@ impl Config {
             own_mark: mark,
             observe: first..first + queues,
             rewrite: first + queues..first + 2 * queues,
-            trigger_bytes,
-            trigger_age,
+            trigger_bytes: rule.map_or(defaults.trigger_bytes, |rule| rule.bytes),
+            trigger_age: rule.map_or(defaults.trigger_age, |rule| rule.age),
             suspicious_silence: self.core().suspicious_silence,
             excluded_peers: self.excluded_peers()?,
             excluded_ports: self.exclude.ports.clone(),
@@ -394,7 +390,22 @@ impl Config {
 
     /// Whether the kernel applies the heuristic's rule, so that a candidate that comes is a trigger.
     pub(crate) fn kernel_decides(&self) -> bool {
-        self.datapath.mode == DatapathMode::Queue && self.heuristic().kernel_rule().is_some()
+        self.kernel_rule().is_some()
+    }
+
+    /// The rule that the kernel applies. `None` if every packet is to be queued, both ways: by the
+    /// operator's wish, or because the heuristic has no words that the kernel knows.
+    fn kernel_rule(&self) -> Option<KernelRule> {
+        if self.datapath.mode == DatapathMode::QueueAll {
+            return None;
+        }
+        let heuristic = self.heuristic();
+        if heuristic.initiates() {
+            heuristic.kernel_rule()
+        } else {
+            // It declines whatever it is asked about, so the kernel may as well ask seldom.
+            VolumeOrAge::default().kernel_rule()
+        }
     }
 
     fn excluded_peers(&self) -> Result<Vec<Prefix>, ConfigError> {
@@ -438,6 +449,18 @@ mod tests {
             (2048, Duration::from_secs(60))
         );
         assert!(config.warnings().is_empty());
+    }
+
+    #[test]
+    fn a_heuristic_that_the_kernel_does_not_know_has_every_packet_queued() {
+        for (text, mode) in [
+            ("", Mode::Queue),
+            ("[datapath]\nmode = 'queue-all'", Mode::QueueAll),
+            ("[trigger]\nheuristic = 'packet-count'", Mode::QueueAll),
+            ("[trigger]\nheuristic = 'respond-only'", Mode::Queue),
+        ] {
+            assert_eq!(parse(text).unwrap().rules().unwrap().mode, mode, "{text}");
+        }
     }
 
     #[test]
