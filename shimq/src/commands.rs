@@ -1,6 +1,6 @@
 //! The command line: what each command takes, and what it prints.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -49,13 +49,13 @@ struct RunArgs {
 #[derive(Args, Debug)]
 struct ConfigArgs {
     /// Configuration file (TOML). Without it, the defaults.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Where key and parameters are kept [default: /var/lib/shimq].
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     state_dir: Option<PathBuf>,
     /// The daemon's control socket [default: /run/shimq/control.sock].
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", global = true)]
     socket: Option<PathBuf>,
 }
 
@@ -89,7 +89,7 @@ struct LocatorsArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// Print JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
@@ -167,6 +167,7 @@ fn run_daemon(args: &RunArgs) -> Result<ExitCode, Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .init();
     let config = args.config.read()?;
     runtime()?.block_on(daemon::run(config))?;
