@@ -432,6 +432,7 @@ impl Endpoint {
         while let Some(mut context) = self.table.due(now).and_then(|id| self.table.take(id)) {
             self.handle_exchange_timeout(&mut context, now);
             self.handle_update_timeout(&mut context, now);
+            self.handle_resend_timeout(&mut context, now);
             if context.state.has_peer() && context.end.is_none() {
                 self.with_reap(&mut context, now, Reap::handle_timeout);
                 //= https://www.rfc-editor.org/rfc/rfc5533#section-9

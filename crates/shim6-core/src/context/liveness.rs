@@ -52,7 +52,12 @@ impl Endpoint {
                     silence,
                 });
             }
-            Some(Outcome::Ended { proven }) => self.end_exploration(context, proven, now),
+            Some(Outcome::Ended {
+                proven,
+                answered_on,
+            }) => {
+                self.end_exploration(context, proven, answered_on, now);
+            }
             None => {}
         }
     }
@@ -73,6 +78,7 @@ impl Endpoint {
         &mut self,
         context: &mut Context,
         proven: Option<LocatorPair>,
+        answered_on: LocatorPair,
         now: Instant,
     ) {
         let Some(exploration) = context.reap.close_exploration() else {
@@ -98,7 +104,10 @@ impl Endpoint {
             .is_some_and(|at| at > exploration.since);
         let unfounded = exploration.cause == Cause::Silence && heard;
         let Some(next) = next.filter(|_| !unfounded) else {
-            if exploration.cause == Cause::Silence {
+            if answered_on != from {
+                // Our direction works and the peer's did not: what it sent in answer is lost.
+                Self::schedule_resend(context, now);
+            } else if exploration.cause == Cause::Silence {
                 Self::note_false_alarm(context, now);
             }
             self.events.push_back(Event::PairConfirmed {
@@ -109,7 +118,7 @@ impl Endpoint {
             return;
         };
         context.current = next;
-        self.resend(context);
+        Self::schedule_resend(context, now);
         self.counters.pair_changes += 1;
         //= https://www.rfc-editor.org/rfc/rfc5534#section-4.2
         //= id=R-013

@@ -206,7 +206,11 @@ impl Context {
             .then(|| self.reap.poll_timeout(now, &self.account));
         let exchange_due = self.exchange.as_ref().map(|exchange| exchange.due);
         let update_due = self.update.as_ref().map(|update| update.due);
-        [reap_due, exchange_due, update_due]
+        let resend_due = self
+            .silence
+            .as_ref()
+            .and_then(|silence| silence.resend_due());
+        [reap_due, exchange_due, update_due, resend_due]
             .into_iter()
             .flatten()
             .min()

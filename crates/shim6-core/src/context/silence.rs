@@ -29,6 +29,10 @@ const KEPT_MAX: usize = 10;
 /// A context that received something this short ago was in the middle of a conversation.
 const CONVERSATION: Duration = Duration::from_secs(1);
 
+/// How long the Probe that tells the peer of the new pair goes ahead of what is sent again: the answer
+/// to that shall find the peer on its new pair.
+const PROBE_LEAD: Duration = Duration::from_millis(3);
+
 /// How long a false alarm is held against suspicion.
 const FORGIVENESS: Duration = Duration::from_secs(60);
 
@@ -38,6 +42,8 @@ pub(crate) struct Silence {
     since: Instant,
     /// As the local stack sent them.
     kept: VecDeque<Vec<u8>>,
+    /// When to send them again, once it is known where to.
+    resend_due: Option<Instant>,
 }
 
 impl Endpoint {
@@ -86,7 +92,7 @@ impl Endpoint {
         match context.false_alarms.0 {
             0 if heard.is_some_and(|heard| now.since(heard) < CONVERSATION) => Duration::ZERO,
             0 => least,
-            count => (least * (1 << count.min(16))).min(self.config.send_timeout),
+            count => (least * (1 << (count - 1).min(16))).min(self.config.send_timeout),
         }
     }
 
@@ -102,16 +108,30 @@ impl Endpoint {
         context.silence = None;
     }
 
-    /// Sends what was kept on the new pair.
-    pub(super) fn resend(&mut self, context: &mut Context) {
+    /// Has what was kept sent again, shortly: both ends know by now where to.
+    pub(super) fn schedule_resend(context: &mut Context, now: Instant) {
         context.false_alarms.0 = 0;
-        let Some(silence) = context.silence.take() else {
-            return;
-        };
+        if let Some(silence) = &mut context.silence {
+            silence.resend_due = Some(now + PROBE_LEAD);
+        }
+    }
+
+    /// Sends what was kept, if that is due.
+    pub(crate) fn handle_resend_timeout(&mut self, context: &mut Context, now: Instant) {
         let path = context.flow().path;
-        let kept = silence.kept.into_iter();
-        self.resends
-            .extend(kept.filter_map(|packet| on_path(packet, path)));
+        let due = |silence: &mut Box<Silence>| silence.resend_due.is_some_and(|due| now >= due);
+        if let Some(silence) = context.silence.take_if(due) {
+            let kept = silence.kept.into_iter();
+            self.resends
+                .extend(kept.filter_map(|packet| on_path(packet, path)));
+        }
+    }
+}
+
+impl Silence {
+    /// When what was kept is to be sent again.
+    pub(super) fn resend_due(&self) -> Option<Instant> {
+        self.resend_due
     }
 }
 
@@ -120,16 +140,14 @@ impl Context {
     /// counts, but cannot be kept.
     fn keep(&mut self, now: Instant, packet: Option<Vec<u8>>) {
         let heard = self.account.last_received().unwrap_or_default();
-        if self
-            .silence
-            .as_ref()
-            .is_some_and(|silence| heard > silence.since)
-        {
+        let over = |silence: &Silence| heard > silence.since && silence.resend_due.is_none();
+        if self.silence.as_deref().is_some_and(over) {
             self.silence = None;
         }
         let fresh = || {
             Box::new(Silence {
                 since: now,
+                resend_due: None,
                 kept: VecDeque::new(),
             })
         };

@@ -78,7 +78,11 @@ pub(crate) enum Outcome {
     /// Exploration began; payload had been unanswered for so long.
     Began { silence: Duration },
     /// Exploration ended. `proven` is a pair on which a probe of ours arrived, if any was reported.
-    Ended { proven: Option<LocatorPair> },
+    Ended {
+        proven: Option<LocatorPair>,
+        /// The pair, seen from this host, on which the peer answered.
+        answered_on: LocatorPair,
+    },
 }
 
 #[derive(Debug)]
@@ -346,7 +350,7 @@ impl Reap {
                 // A late report about a pair that was not needed must not move payload again.
                 let proven = proven.filter(|_| self.exploration.is_some());
                 self.probe(proven.unwrap_or(cx.current), cx);
-                Some(self.end(proven))
+                Some(self.end(proven, arrived_on))
             }
             //= https://www.rfc-editor.org/rfc/rfc5534#section-6.9
             //= id=R-053
@@ -358,7 +362,7 @@ impl Reap {
                 cx.account.stop_send_timer();
                 cx.account.start_keepalive_timer(cx.now);
                 self.state = State::Operational;
-                Some(self.end(proven))
+                Some(self.end(proven, arrived_on))
             }
         }
     }
@@ -386,10 +390,13 @@ impl Reap {
         true
     }
 
-    fn end(&mut self, proven: Option<LocatorPair>) -> Outcome {
+    fn end(&mut self, proven: Option<LocatorPair>, answered_on: LocatorPair) -> Outcome {
         self.probe_due = None;
         self.queue = Vec::new();
-        Outcome::Ended { proven }
+        Outcome::Ended {
+            proven,
+            answered_on,
+        }
     }
 
     /// Forgets the exploration that [`Outcome::Ended`] ended, once its story has been told.
