@@ -1,0 +1,113 @@
+//! Paths fail, one way or both, once or again; connections do not.
+
+use std::net::Ipv6Addr;
+
+use shimq_testbed::{A, Direction, Prefix};
+
+use crate::support::{Daemon, FAST, Network, Side, Stream};
+
+/// Cuts the pair that a connection is on, in `direction`, and sees it go on elsewhere.
+fn survives(direction: Direction, config: &str) {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let (a, b) = Daemon::pair(&network, config);
+    let (stream, a1, b1) = Stream::with_context(&network, &a, &b);
+    let (mut at_a, mut at_b) = (a.events(), b.events());
+    network.hosts.cut(a1, b1, direction).unwrap();
+    // A way that works stays in use: a cut one way need not move the other.
+    if direction != Direction::BToA {
+        at_a.wait_for("pair-changed");
+    }
+    if direction != Direction::AToB {
+        at_b.wait_for("pair-changed");
+    }
+    stream.wait_for_more();
+    stream.finish();
+}
+
+#[test]
+fn a_connection_survives_a_cut_both_ways() {
+    survives(Direction::Both, FAST);
+}
+
+#[test]
+fn a_connection_survives_a_cut_of_its_way_there() {
+    survives(Direction::AToB, FAST);
+}
+
+#[test]
+fn a_connection_survives_a_cut_of_its_way_back() {
+    survives(Direction::BToA, FAST);
+}
+
+#[test]
+fn a_connection_survives_with_the_timers_of_the_rfc() {
+    survives(Direction::Both, "");
+}
+
+#[test]
+fn a_connection_survives_a_second_cut_of_the_pair_it_moved_to() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let (a, b) = Daemon::pair(&network, FAST);
+    let (stream, a1, b1) = Stream::with_context(&network, &a, &b);
+    let mut first = b.events();
+    network.hosts.cut(a1, b1, Direction::Both).unwrap();
+    first.wait_for("pair-changed");
+    stream.wait_for_more();
+
+    // What carries the stream now, either way.
+    let mut second = b.events();
+    let (local, peer) = b.current_pair(b1, a1);
+    network.hosts.cut(peer, local, Direction::Both).unwrap();
+    let (local, peer) = a.current_pair(a1, b1);
+    network.hosts.cut(local, peer, Direction::Both).unwrap();
+    second.wait_for("pair-changed");
+    stream.wait_for_more();
+    stream.finish();
+}
+
+#[test]
+fn a_connection_survives_the_loss_of_a_whole_provider() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let (a, b) = Daemon::pair(&network, FAST);
+    let (stream, a1, b1) = Stream::with_context(&network, &a, &b);
+    let mut events = b.events();
+    let cut = network.hosts.cut(A[0].prefix, Prefix::ANY, Direction::Both);
+    cut.unwrap();
+    let changed = events.wait_for("pair-changed");
+    let peer: Ipv6Addr = changed["locators"]["peer"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(A[1].prefix.contains(peer), "{changed}");
+    stream.wait_for_more();
+    assert_eq!(b.current_pair(b1, a1).1, a.locator(A[1]));
+    stream.finish();
+}
+
+#[test]
+fn a_connection_returns_to_no_path_that_is_still_cut_and_keeps_its_ulids() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let (a, b) = Daemon::pair(&network, FAST);
+    let (stream, a1, b1) = Stream::with_context(&network, &a, &b);
+    let mut events = a.events();
+    network.hosts.cut(a1, b1, Direction::Both).unwrap();
+    events.wait_for("pair-changed");
+    stream.wait_for_more();
+    let cut = network.hosts.counters().unwrap().cut;
+    stream.wait_for_more();
+    assert_eq!(network.hosts.counters().unwrap().cut, cut);
+    // The application still sees the addresses it connected with.
+    assert_eq!(stream.local.ip(), a1);
+    let sockets = network.run(Side::B, "ss", "-6 -t -n -H");
+    assert!(sockets.contains(&format!("[{b1}]")), "{sockets}");
+    stream.finish();
+}

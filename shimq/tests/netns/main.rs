@@ -1,0 +1,15 @@
+//! The program as its users meet it: daemons on two hosts, real packets, real TCP.
+//!
+//! Each test builds a network of its own out of namespaces, so they run side by side, as root or as
+//! anyone who may make user namespaces. Where neither is possible they say so and pass.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+mod coexistence;
+mod cuts;
+mod endings;
+mod messages;
+mod plain_peers;
+mod triggers;

@@ -1,0 +1,120 @@
+//! When a flow gets a context, and what never enters the program.
+
+use shimq_testbed::{A, B};
+
+use std::io::{Read, Write};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+
+use crate::support::{Daemon, Network, Side, Stream, connect, eventually};
+
+#[test]
+fn a_flow_below_two_kilobytes_has_no_context_and_never_enters_the_program() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let (a, b) = Daemon::pair(&network, "");
+    let recording = network.record("r.pcap");
+    let ([a1, _], [b1, _]) = (a.locators(), b.locators());
+    // Headers, handshake and farewell included, each host sends less than 2048 octets.
+    exchange(&network, a1, b1, 700);
+    for daemon in [&a, &b] {
+        assert_eq!(daemon.queued(), 0);
+        assert_eq!(daemon.ask("contexts").as_array().unwrap().len(), 0);
+    }
+    // The same flow again is more than that.
+    exchange(&network, a1, b1, 3000);
+    eventually("both have a context", || {
+        a.has_context(a1, b1) && b.has_context(b1, a1)
+    });
+    // A question each at most, and the four messages.
+    assert!(a.queued() + b.queued() <= 6);
+    drop(recording);
+}
+
+#[test]
+fn payload_of_a_context_on_its_ulids_never_enters_the_program() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let (a, b) = Daemon::pair(&network, "");
+    let (stream, _, _) = Stream::with_context(&network, &a, &b);
+    let before = (a.queued(), b.queued());
+    stream.wait_for_more();
+    stream.finish();
+    assert_eq!((a.queued(), b.queued()), before);
+}
+
+#[test]
+fn ordinary_addresses_never_enter_the_program() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let (a, b) = Daemon::pair(&network, "");
+    let stream = Stream::start(&network, A[0].host(), B[0].host());
+    stream.wait_for_more();
+    stream.finish();
+    assert_eq!((a.queued(), b.queued()), (0, 0));
+}
+
+#[test]
+fn the_heuristic_of_fifty_packets_starts_a_context_at_the_fiftieth() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let a = Daemon::start(
+        &network,
+        Side::A,
+        "[trigger]\nheuristic = 'packet-count'\npackets = 50\n",
+    );
+    let b = Daemon::start(&network, Side::B, RESPOND_ONLY);
+    let ([a1, _], [b1, _]) = (a.locators(), b.locators());
+    exchange(&network, a1, b1, 5_000);
+    assert_eq!(a.count("/counters/contexts_created"), 0);
+    let stream = Stream::start(&network, a1, b1);
+    eventually("there is a context", || a.has_context(a1, b1));
+    assert_eq!(a.context(a1, b1).unwrap()["initiated"], true);
+    stream.finish();
+}
+
+#[test]
+fn a_host_that_only_responds_begins_nothing_and_asks_itself_once() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let (a, b) = Daemon::pair(&network, RESPOND_ONLY);
+    let recording = network.record("r.pcap");
+    let ([a1, _], [b1, _]) = (a.locators(), b.locators());
+    let stream = Stream::start(&network, a1, b1);
+    stream.wait_for_more();
+    stream.finish();
+    let packets = recording.stop();
+    assert!(packets.iter().all(|packet| packet.control().is_none()));
+    assert!(
+        a.queued() <= 2 && b.queued() <= 2,
+        "{} {}",
+        a.queued(),
+        b.queued()
+    );
+}
+
+/// `size` octets from host A to host B in one connection, and one octet back.
+fn exchange(network: &Network, a: Ipv6Addr, b: Ipv6Addr, size: usize) {
+    let listener = network.hosts.b.enter(|| TcpListener::bind((b, 0)));
+    let listener = listener.unwrap().unwrap();
+    let SocketAddr::V6(to) = listener.local_addr().unwrap() else {
+        unreachable!("bound to an IPv6 address");
+    };
+    let mut client = network
+        .hosts
+        .a
+        .enter(|| connect(Some(a), to))
+        .unwrap()
+        .unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    client.write_all(&vec![1; size]).unwrap();
+    server.read_exact(&mut vec![0; size]).unwrap();
+    server.write_all(&[1]).unwrap();
+    client.read_exact(&mut [0]).unwrap();
+}
+
+const RESPOND_ONLY: &str = "[trigger]\nheuristic = 'respond-only'\n";
