@@ -7,9 +7,6 @@ use shimq_tests::{Proof, TwoHosts, is_established, locators, secs};
 
 use MessageType as Ty;
 
-//= https://www.rfc-editor.org/rfc/rfc5533#section-4.3
-//= type=test
-//# The context establishment exchange
 #[test]
 fn two_kilobytes_bring_up_a_context_in_four_messages() {
     for proof in [Proof::Cga, Proof::Hba] {
@@ -112,10 +109,10 @@ fn a_peer_without_shim6_is_left_alone_for_a_while_and_its_traffic_unharmed() {
     }
 }
 
-//= https://www.rfc-editor.org/rfc/rfc5533#section-7.9
+//= https://www.rfc-editor.org/rfc/rfc5533#section-7.10
 //= type=test
 //= id=S-078
-//# the host doesn't create any state for the I1 message
+//# No state is created on the host in this case.
 #[test]
 fn a_flood_of_i1_leaves_nothing_behind() {
     let mut scene = TwoHosts::of(
@@ -166,7 +163,9 @@ fn a_host_that_only_responds_never_starts() {
 //= https://www.rfc-editor.org/rfc/rfc5533#section-9
 //= type=test
 //= id=S-137,S-138
-//# Ideally, the host would tear down the context
+//# it is RECOMMENDED that implementations minimize premature teardown by observing the amount of
+//# traffic that is sent and received using the context, and tear down the state only after it
+//# appears quiescent.
 #[test]
 fn a_context_that_nobody_uses_is_collected_at_both_ends() {
     let mut scene = TwoHosts::new(5);

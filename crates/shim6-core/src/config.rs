@@ -93,8 +93,8 @@ impl Config {
     ///
     //= https://www.rfc-editor.org/rfc/rfc5534#section-4.1
     //= id=R-008
-    //# It is RECOMMENDED that nodes
-    //# use a Keepalive Interval that is one-third to one-half of the Keepalive Timeout
+    //# The RECOMMENDED approach for the Keepalive Interval is to send keepalives at one-half to
+    //# one-third of the Keepalive Timeout interval
     #[must_use]
     pub fn keepalive_interval(keepalive_timeout: Duration) -> Duration {
         keepalive_timeout / 3

@@ -153,7 +153,8 @@ impl Endpoint {
             let Some(announcement) = self.local.announcement(context.ulids.local).cloned() else {
                 //= https://www.rfc-editor.org/rfc/rfc5533#section-1.5
                 //= id=S-001
-                //# the communication that uses that ULID
+                //# any communication using a ULID MUST be terminated when the ULID becomes
+                //# invalid (due to the underlying prefix becoming invalid).
                 self.discard(context, Cause::UlidLost);
                 continue;
             };
@@ -314,8 +315,9 @@ impl Endpoint {
         };
         //= https://www.rfc-editor.org/rfc/rfc5533#section-7.8
         //= id=S-076
-        //# If the host receives an ICMP error with Unrecognized Next Header
-        //# type (type 4, code 1)
+        //# If the host receives an ICMP error with "Unrecognized Next Header" type (type 4, code
+        //# 1) and the included packet is the I1 message it just sent, then this is a more
+        //# reliable indication that the peer ULID does not implement Shim6.
         if context.state == State::I1Sent
             && matches!(error.kind, IcmpKind::ParameterProblem { code: 1, .. })
             && error.initiator_nonce == Some(context.initiator_nonce)
@@ -544,7 +546,7 @@ impl Endpoint {
     /// Tells the peer what was wrong; `offset` counts from the Shim6 header.
     //= https://www.rfc-editor.org/rfc/rfc5533#section-5.14
     //= id=S-043
-    //# the first octet of the IPv6 header
+    //# Identifies the octet offset within the invoking packet where the error was detected.
     pub(crate) fn send_error(&mut self, code: ErrorCode, offset: usize, arrived: &Arrived<'_>) {
         /// IPv6 header and the fixed part of the Error message.
         const OVERHEAD: usize = 40 + 8;

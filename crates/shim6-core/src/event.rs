@@ -82,7 +82,8 @@ impl Cause {
 ///
 //= https://www.rfc-editor.org/rfc/rfc5534#section-9
 //= id=R-060,R-061
-//# When used in a Shim6 context, failure detection and exploration protocol
+//# it is RECOMMENDED that detected failures and failover events are reported via asynchronous
+//# notifications to the management system.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
     /// A context reached ESTABLISHED.

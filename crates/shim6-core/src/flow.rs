@@ -460,8 +460,8 @@ impl FlowTable {
         }
         //= https://www.rfc-editor.org/rfc/rfc5533#section-8
         //= id=S-135
-        //# this means that the packet in error must be
-        //# transformed to have the ULIDs
+        //# the implementation will have to apply reverse mapping to the "packet in error" before
+        //# passing the ICMP error up to the ULP
         match shim6_wire::icmp::translate(packet, flow.ulids.local, flow.ulids.peer) {
             Ok(translated) => (Verdict::Replaced(translated), None),
             Err(_) => (Verdict::Drop(DropReason::Malformed), None),

@@ -78,7 +78,8 @@ impl LocalLocators {
             let listed = listed_for(ulid, locators);
             //= https://www.rfc-editor.org/rfc/rfc5533#section-10.1
             //= id=S-139
-            //# the host picks a new random Locator List Generation number
+            //# the host picks a new random, local generation number, records this in the context,
+            //# and puts it in the Locator List option.
             let announcement = former
                 .get(&ulid.address)
                 .filter(|known| known.list.locators == listed)
@@ -156,7 +157,7 @@ fn announce(
 ///
 //= https://www.rfc-editor.org/rfc/rfc5533#section-7.2
 //= id=S-064
-//# a node MUST NOT use the locator as the destination address
+//# In addition, it MUST verify that the ULID is indeed present at that locator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProbedLocator(VerifiedLocator);
 

@@ -22,7 +22,7 @@ const NONCE_PERIOD: Duration = Duration::from_secs(5);
 ///
 //= https://www.rfc-editor.org/rfc/rfc5533#section-16.2
 //= id=S-171
-//# it is recommended that the secret
+//# it is recommended that the host change the secret S periodically.
 const SECRET_PERIODS: u32 = 60;
 
 /// What an I1 fixes, and its I2 has to repeat.

@@ -5,7 +5,8 @@ use shim6_core::{Cause, Event};
 /// Each change for the log: what an operator would act upon at `info`.
 //= https://www.rfc-editor.org/rfc/rfc5534#section-9
 //= id=R-061
-//# it should be recorded in a log
+//# where logging mechanisms are available on the node, these events should be recorded in event
+//# logs.
 pub(super) fn event(event: &Event) {
     match event {
         Event::Established {

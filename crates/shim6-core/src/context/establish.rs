@@ -95,7 +95,7 @@ impl Endpoint {
 
     //= https://www.rfc-editor.org/rfc/rfc5533#section-7.1
     //= id=S-059,S-060,S-061
-    //# the Context Tags MUST be unique
+    //# the Context Tag MUST be unique for each context.
     fn unused_tag(&mut self) -> ContextTag {
         loop {
             let tag = ContextTag::from_bits(self.rng.next_u64());
@@ -220,7 +220,7 @@ impl Endpoint {
             }
             //= https://www.rfc-editor.org/rfc/rfc5533#section-7.8
             //= id=S-075
-            //# the host needs to be careful to not retransmit
+            //# any such negative caching should be retained for at most NO_R1_HOLDDOWN_TIME
             Some(_) | None => {
                 let hold = self.config.no_r1_holddown;
                 self.hold_down(context, State::EFailed, Cause::NoAnswer, hold, now);
@@ -529,7 +529,8 @@ impl Endpoint {
 
     //= https://www.rfc-editor.org/rfc/rfc5534#section-5.3
     //= id=R-034,R-035
-    //# This option MUST be included
+    //# If the node is using a non-default Send Timeout value, it MUST communicate this value as a
+    //# Keepalive Timeout value to the peer in the below option.
     pub(super) fn keepalive_option(&self) -> Option<KeepaliveTimeout> {
         let default = crate::Config::default().send_timeout;
         let seconds = self.config.send_timeout.as_secs().max(1);
@@ -576,7 +577,7 @@ impl Endpoint {
 impl Context {
     //= https://www.rfc-editor.org/rfc/rfc5533#section-5.15.6
     //= id=S-013,S-023,S-036,S-056,S-057,S-072,S-117
-    //# the ULID-pair option MUST be included
+    //# the ULID Pair option MUST be included in the I1/I2/I2bis message.
     pub(super) fn ulids_option(&self) -> Option<Ulids> {
         (self.current.pair() != LocatorPair::from(self.ulids)).then_some(Ulids {
             sender: self.ulids.local,

@@ -104,8 +104,8 @@ impl Endpoint {
         self.counters.verifications += 1;
         //= https://www.rfc-editor.org/rfc/rfc5533#section-7.2
         //= id=S-062,S-063
-        //# the host SHOULD complete the verification before acknowledging the
-        //# locators
+        //# the HBA/CGA verification SHOULD be performed by the host before the host acknowledges
+        //# the new locator by sending either an Update Acknowledgement message or an R2 message.
         let verified = pds
             .verify_locators(list.generation.0, &claimed, options.signature.as_deref())
             .map_err(|_| unverifiable)?;
@@ -130,7 +130,8 @@ fn method_of(locator: ListedLocator, index: usize) -> Result<Method, Refusal> {
         VerificationMethod::Cga => Ok(Method::Cga),
         //= https://www.rfc-editor.org/rfc/rfc5533#section-7.2
         //= id=S-066
-        //# the host SHOULD generate a Shim6 Error message with Error Code=2
+        //# The host SHOULD generate a Shim6 Error message with Error Code=2 and with the Pointer
+        //# referencing the octet in the verification method that was found inconsistent.
         VerificationMethod::Other(_) => Err(Refusal {
             reason: DropReason::BadLocators,
             report: Some((

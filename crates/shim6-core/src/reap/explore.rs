@@ -15,8 +15,8 @@ use crate::pair::LocatorPair;
 /// class the order is random, so that hosts behind the same failure do not all probe alike.
 //= https://www.rfc-editor.org/rfc/rfc5534#section-4.3
 //= id=R-014,R-016
-//# This list defines the pairs
-//# to be tried
+//# nodes SHOULD attempt to test through all of them until an operational pair is found, and retry
+//# the process as necessary.
 pub(super) fn order(
     local: impl Iterator<Item = Ipv6Addr>,
     peer: &[Ipv6Addr],

@@ -148,7 +148,7 @@ impl Reap {
     /// Adopts the Send Timeout that the peer announced.
     //= https://www.rfc-editor.org/rfc/rfc5534#section-5.3
     //= id=R-037
-    //# the value is used as the Keepalive Timeout
+    //# If a node receives this option, it SHOULD update its Keepalive Timeout value for the peer.
     pub(crate) fn set_keepalive_timeout(&mut self, timeout: Duration) {
         self.keepalive_timeout = timeout;
     }
@@ -408,7 +408,7 @@ impl Reap {
     ///
     //= https://www.rfc-editor.org/rfc/rfc5534#section-4.3
     //= id=R-015
-    //# address pairs are tested in sequence
+    //# However, all nodes MUST perform this process sequentially and with exponential back-off.
     fn probe_next(&mut self, cx: &mut Surroundings<'_>) {
         if self.queue.is_empty() {
             self.queue = explored_order(None, cx);

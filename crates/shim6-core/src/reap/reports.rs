@@ -70,8 +70,8 @@ impl Reports {
     ///
     //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
     //= id=R-026
-    //# The first set of Sent Probe fields pertains to the
-    //# current message and MUST be present
+    //# The first set of Probe fields pertains to the current message and MUST be present, so the
+    //# minimum value for this field is 1.
     pub(super) fn send(
         &mut self,
         pair: LocatorPair,
@@ -179,8 +179,8 @@ mod tests {
     //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
     //= type=test
     //= id=R-026
-    //# The first set of Sent Probe fields pertains to the
-    //# current message and MUST be present
+    //# The first set of Probe fields pertains to the current message and MUST be present, so the
+    //# minimum value for this field is 1.
     #[test]
     fn the_first_report_describes_the_probe_itself_and_reported_ones_are_left_out() {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
