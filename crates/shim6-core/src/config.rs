@@ -97,6 +97,8 @@ impl Config {
     //# one-third of the Keepalive Timeout interval
     #[must_use]
     pub fn keepalive_interval(keepalive_timeout: Duration) -> Duration {
-        keepalive_timeout / 3
+        // Rounded up: the third keepalive is due when the Keepalive Timeout is, not just before.
+        let micros = u64::try_from(keepalive_timeout.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(micros.div_ceil(3))
     }
 }

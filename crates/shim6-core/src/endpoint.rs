@@ -189,7 +189,7 @@ impl Endpoint {
         };
         match classify(packet) {
             Class::Control { at } => self.handle_control(&arrived(at)),
-            Class::PayloadExt { tag, at } if self.table.by_local_tag(tag).is_none() => {
+            Class::PayloadExt { tag, at } if !self.knows_tag(tag) => {
                 self.counters.drop(DropReason::UnknownTag);
                 if self.local.contains(destination) && is_unicast(source) {
                     self.send_r1bis(tag, &arrived(at));
@@ -199,6 +199,15 @@ impl Endpoint {
             Class::PayloadExt { .. } | Class::Payload => {}
             Class::Malformed(_) => self.counters.drop(DropReason::Malformed),
         }
+    }
+
+    /// Whether `tag` is that of a context. One that is held down is none to the peer: what it sends is
+    /// answered as in IDLE, so that it comes back at once.
+    fn knows_tag(&self, tag: ContextTag) -> bool {
+        self.table
+            .by_local_tag(tag)
+            .and_then(|id| self.table.get(id))
+            .is_some_and(|context| !context.state.is_held_down())
     }
 
     //= https://www.rfc-editor.org/rfc/rfc5533#section-12.3
@@ -267,6 +276,7 @@ impl Endpoint {
         let found = self
             .table
             .by_local_tag(tag)
+            .filter(|_| self.knows_tag(tag))
             .and_then(|id| self.table.take(id));
         let Some(mut context) = found else {
             self.counters.drop(DropReason::NoContext);
@@ -290,7 +300,7 @@ impl Endpoint {
             //= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
             //= id=S-148
             //# If I2-SENT, send I2 and proceed to process the message.
-            self.send_exchange(&context);
+            self.send_exchange_again(&mut context, arrived.now);
             if context.state == State::I2bisSent {
                 work(self, &mut context);
             }
@@ -353,7 +363,7 @@ impl Endpoint {
         //= id=S-160
         //# If I2-SENT, send I2 and proceed to process the message.
         if matches!(context.state, State::I2Sent | State::I2bisSent) {
-            self.send_exchange(&context);
+            self.send_exchange_again(&mut context, now);
         }
         self.settle(context, now);
     }
@@ -432,17 +442,19 @@ impl Endpoint {
     /// Does what is due at `now`. Calling early or twice does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(mut context) = self.table.due(now).and_then(|id| self.table.take(id)) {
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-9
+            //= id=S-137,S-138
+            //# it is RECOMMENDED that
+            let idle = now.since(context.last_used()) >= self.config.idle_lifetime;
+            if idle && context.state.has_peer() {
+                self.discard(context, Cause::Idle);
+                continue;
+            }
             self.handle_exchange_timeout(&mut context, now);
             self.handle_update_timeout(&mut context, now);
             self.handle_resend_timeout(&mut context, now);
-            if context.state.has_peer() && context.end.is_none() {
+            if context.state.has_peer() {
                 self.with_reap(&mut context, now, Reap::handle_timeout);
-                //= https://www.rfc-editor.org/rfc/rfc5533#section-9
-                //= id=S-137,S-138
-                //# it is RECOMMENDED that
-                if now.since(context.last_used()) >= self.config.idle_lifetime {
-                    context.end = Some(Cause::Idle);
-                }
             }
             self.settle(context, now);
         }

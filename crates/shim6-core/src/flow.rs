@@ -48,6 +48,12 @@ impl Account {
         self.packets_sent.fetch_add(packets, Relaxed);
         self.bytes_sent.fetch_add(bytes, Relaxed);
         self.last_sent.store(now.as_micros(), Relaxed);
+        self.control_sent(now);
+    }
+
+    /// The same for a control message that is neither Keepalive nor Probe: it moves the timers, but
+    /// does not show that anybody uses the context.
+    pub(crate) fn control_sent(&self, now: Instant) {
         if self.owed_to_peer.load(Relaxed) != 0 {
             self.owed_to_peer.store(0, Relaxed);
         }
@@ -67,6 +73,11 @@ impl Account {
         self.packets_received.fetch_add(packets, Relaxed);
         self.bytes_received.fetch_add(bytes, Relaxed);
         self.last_received.store(now.as_micros(), Relaxed);
+        self.control_received(now);
+    }
+
+    /// The same for a control message that is neither Keepalive nor Probe.
+    pub(crate) fn control_received(&self, now: Instant) {
         if self.awaiting_peer.load(Relaxed) != 0 {
             self.awaiting_peer.store(0, Relaxed);
         }
@@ -172,6 +183,18 @@ pub enum Path {
     },
 }
 
+/// What happens to tagged payload that arrives for a context (RFC 5533 §12.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tagged {
+    /// It goes no further; the endpoint knows whether to answer.
+    Refused,
+    /// It is delivered.
+    Delivered,
+    /// It is delivered, and the endpoint told: who sends it holds the context already, and waits for
+    /// our I2 or I2bis.
+    DeliveredAndTold,
+}
+
 /// One context as the data plane sees it. Immutable: a change is a new value.
 #[derive(Debug)]
 pub struct Flow {
@@ -183,8 +206,8 @@ pub struct Flow {
     pub local_tag: ContextTag,
     /// Where outgoing payload goes.
     pub path: Path,
-    /// Whether tagged payload is delivered: not in I1-SENT (RFC 5533 §12.2).
-    pub delivers: bool,
+    /// What happens to tagged payload.
+    pub tagged: Tagged,
     /// Whether the endpoint waits for a sign of life and is told of each payload packet received.
     pub watched: bool,
     /// What passed.
@@ -195,7 +218,7 @@ impl Flow {
     /// Whether a table that knows `self` has nothing to learn from `other`.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.path == other.path
-            && self.delivers == other.delivers
+            && self.tagged == other.tagged
             && self.watched == other.watched
             && self.is_default == other.is_default
     }
@@ -413,9 +436,11 @@ impl FlowTable {
         //= https://www.rfc-editor.org/rfc/rfc5533#section-12.2
         //= id=S-160
         //# If I1-SENT, discard the message and stay in I1-SENT.
-        if !flow.delivers {
-            return (Verdict::Drop(DropReason::NotEstablished), None);
+        if flow.tagged == Tagged::Refused {
+            let notice = Some(Notice::Packet);
+            return (Verdict::Drop(DropReason::NotEstablished), notice);
         }
+        let told = flow.watched || flow.tagged == Tagged::DeliveredAndTold;
         //= https://www.rfc-editor.org/rfc/rfc5533#section-12.2
         //= id=S-161
         //# With the context in hand, the receiver can now replace the IP address
@@ -427,10 +452,7 @@ impl FlowTable {
             return (Verdict::Drop(DropReason::Malformed), None);
         }
         flow.account.received(now, 1, packet.octets().len() as u64);
-        (
-            Verdict::Rewritten,
-            flow.watched.then_some(Notice::Payload(tag)),
-        )
+        (Verdict::Rewritten, told.then_some(Notice::Payload(tag)))
     }
 
     /// An error about a packet that we mapped speaks of locators: the upper layer knows only ULIDs.

@@ -33,7 +33,7 @@ pub use config::Config;
 pub use context::State;
 pub use endpoint::Endpoint;
 pub use event::{Cause, Counters, DropReason, Event, Resend, Transmit};
-pub use flow::{Account, Flow, FlowTable, FlowUpdate, Notice, Path, Verdict};
+pub use flow::{Account, Flow, FlowTable, FlowUpdate, Notice, Path, Tagged, Verdict};
 pub use locator::{LocalLocator, ProbedLocator};
 pub use pair::{LocatorPair, UlidPair};
 pub use reap::State as ReapState;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 use shim6_wire::{
-    ContextTag, Fii, I1, I2, InitiatorNonce, KeepaliveTimeout, LocatorOptions, Message, R1, R2,
-    Ulids,
+    ContextTag, Fii, I1, I2, I2bis, InitiatorNonce, KeepaliveTimeout, LocatorOptions, Message, R1,
+    R2, Ulids,
 };
 
 use super::{Context, CurrentPair, Exchange, State, Step};
@@ -19,6 +19,9 @@ use crate::reap::Reap;
 use crate::responder::Initiation;
 use crate::table::Taken;
 use crate::time::Instant;
+
+/// The least time between two I2 or I2bis that the peer's packets draw.
+const RESEND_SPACING: Duration = Duration::from_millis(500);
 
 /// What I2, I2bis and R2 alike bring: the peer's half of a context.
 pub(super) struct PeerHalf {
@@ -48,7 +51,7 @@ impl Endpoint {
             return false;
         };
         context.initiated = true;
-        self.start_exchange(&mut context, Step::I1, now);
+        self.start_exchange(&mut context, Step::I1, ulids.into(), now);
         self.settle(context, now);
         true
     }
@@ -115,50 +118,91 @@ impl Endpoint {
     }
 
     /// Sends the first message of `step` and sets its timer.
-    pub(super) fn start_exchange(&mut self, context: &mut Context, step: Step, now: Instant) {
+    pub(super) fn start_exchange(
+        &mut self,
+        context: &mut Context,
+        step: Step,
+        pair: LocatorPair,
+        now: Instant,
+    ) {
         context.exchange = Some(Exchange {
             step,
+            pair,
+            offered: Arc::clone(&context.announcement),
             begun: now,
+            sent: now,
             due: now,
             retries: 0,
         });
-        self.send_exchange(context);
+        self.send_exchange(context, now);
         self.set_exchange_timer(context, now);
     }
 
+    /// Sends the pending I2 or I2bis again, because the peer sends as if it had been answered.
+    ///
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-12.2
+    //= id=S-160
+    //= type=exception
+    //= reason=not for each packet: a peer that sends fast must not make this host send as fast
+    //# o  If I2-SENT, send I2 and proceed to process the message.
+    pub(crate) fn send_exchange_again(&mut self, context: &mut Context, now: Instant) {
+        let due = context
+            .exchange
+            .as_ref()
+            .is_some_and(|exchange| now.since(exchange.sent) >= RESEND_SPACING);
+        if due {
+            self.send_exchange(context, now);
+        }
+    }
+
     /// Sends the pending message of the exchange, for the first time or again.
-    pub(crate) fn send_exchange(&mut self, context: &Context) {
-        let Some(exchange) = &context.exchange else {
+    fn send_exchange(&mut self, context: &mut Context, now: Instant) {
+        let (initiator_tag, initiator_nonce) = (context.local_tag, context.initiator_nonce);
+        let fii = context.fii_option();
+        let Some(exchange) = &mut context.exchange else {
             return;
         };
+        exchange.sent = now;
+        let pair = exchange.pair;
+        let ulids = ulids_option(context.ulids, pair);
         let message = match &exchange.step {
             Step::I1 => Message::I1(I1 {
-                initiator_tag: context.local_tag,
-                initiator_nonce: context.initiator_nonce,
-                ulids: context.ulids_option(),
-                fii: context.fii_option(),
+                initiator_tag,
+                initiator_nonce,
+                ulids,
+                fii,
             }),
             Step::I2 {
                 responder_nonce,
                 validator,
             } => Message::I2(I2 {
-                initiator_tag: context.local_tag,
-                initiator_nonce: context.initiator_nonce,
+                initiator_tag,
+                initiator_nonce,
                 responder_nonce: *responder_nonce,
                 validator: validator.clone(),
-                ulids: context.ulids_option(),
-                fii: context.fii_option(),
-                locators: context.announcement.options(),
+                ulids,
+                fii,
+                locators: exchange.offered.options(),
                 keepalive_timeout: self.keepalive_option(),
             }),
             Step::I2bis {
                 packet_tag,
                 responder_nonce,
                 validator,
-            } => self.i2bis(context, *packet_tag, *responder_nonce, validator.clone()),
+            } => Message::I2bis(I2bis {
+                initiator_tag,
+                initiator_nonce,
+                responder_nonce: *responder_nonce,
+                packet_tag: *packet_tag,
+                validator: validator.clone(),
+                ulids,
+                fii,
+                locators: exchange.offered.options(),
+                keepalive_timeout: self.keepalive_option(),
+            }),
             Step::HoldDown => return,
         };
-        self.send(context.current.pair(), &message);
+        self.send(pair, &message);
     }
 
     //= https://www.rfc-editor.org/rfc/rfc5533#section-7.8
@@ -203,7 +247,7 @@ impl Endpoint {
             }
         };
         if exchange.retries <= retries_max {
-            self.send_exchange(context);
+            self.send_exchange(context, now);
             self.set_exchange_timer(context, now);
             return;
         }
@@ -214,9 +258,12 @@ impl Endpoint {
             //# retransmitting I2 messages I2_RETRIES_MAX times, the initiator SHOULD
             //# fall back to retransmitting the I1 message.
             Some(step) if !context.fell_back => {
+                let pair = exchange.pair;
                 context.fell_back = true;
                 context.state = State::I1Sent;
-                self.start_exchange(context, step, now);
+                // The exchange tells the list anew.
+                context.update = None;
+                self.start_exchange(context, step, pair, now);
             }
             //= https://www.rfc-editor.org/rfc/rfc5533#section-7.8
             //= id=S-075
@@ -240,7 +287,10 @@ impl Endpoint {
         context.state = state;
         context.exchange = Some(Exchange {
             step: Step::HoldDown,
+            pair: context.ulids.into(),
+            offered: Arc::clone(&context.announcement),
             begun: now,
+            sent: now,
             due: now + hold,
             retries: 0,
         });
@@ -329,7 +379,7 @@ impl Endpoint {
                 responder_nonce,
                 validator,
             };
-            self.start_exchange(&mut context, step, arrived.now);
+            self.start_exchange(&mut context, step, arrived.reversed(), arrived.now);
         } else {
             //= https://www.rfc-editor.org/rfc/rfc5533#section-7.11
             //= id=S-086
@@ -410,12 +460,6 @@ impl Endpoint {
         else {
             return;
         };
-        if known.is_none() {
-            context.current = CurrentPair {
-                local: arrived.destination,
-                peer: ProbedLocator::new(source, Answer::validator()),
-            };
-        }
         //= https://www.rfc-editor.org/rfc/rfc5533#section-7.13
         //= id=S-098,S-100,S-127,S-129
         //# If this is the case, then the host updates the context
@@ -427,8 +471,15 @@ impl Endpoint {
             State::I1Sent | State::EFailed | State::NoSupport => true,
         };
         if newly {
-            context.state = State::Established;
-            context.exchange = None;
+            let current = CurrentPair {
+                local: arrived.destination,
+                peer: ProbedLocator::new(source, Answer::validator()),
+            };
+            self.begin_life(&mut context, current);
+        }
+        if newly || context.peer_tag != Some(initiator.tag) {
+            // The peer waits for R2 and takes the list from there.
+            context.acknowledged = Arc::clone(&context.announcement);
         }
         context.reap.set_rtt(initiator.round_trip);
         self.adopt(
@@ -444,6 +495,7 @@ impl Endpoint {
         }
         let r2 = self.r2(&context, initiator.nonce);
         self.send(arrived.reversed(), &r2);
+        self.doubt_stale_pair(&mut context, arrived.now);
         self.settle(context, arrived.now);
     }
 
@@ -454,32 +506,82 @@ impl Endpoint {
             self.counters.drop(DropReason::NoContext);
             return;
         };
-        if context.current.pair() == arrived.reversed() {
+        let awaited = context.exchange.as_ref().map(|exchange| exchange.pair);
+        if awaited == Some(arrived.reversed()) {
             let known = context.peer.clone();
             match self.prove(context.ulids.peer, Some(&known), &r2.locators, arrived) {
-                Ok(locators) => {
-                    context.state = State::Established;
-                    // Only what was sent once tells how long the answer took.
-                    let exchange = context.exchange.take().filter(|sent| sent.retries == 0);
-                    if let Some(exchange) = exchange {
-                        context.reap.set_rtt(arrived.now.since(exchange.begun));
-                    }
-                    context.fell_back = false;
-                    let keepalive_timeout = r2.keepalive_timeout;
-                    let half = PeerHalf {
-                        tag: r2.responder_tag,
-                        locators,
-                        keepalive_timeout,
-                    };
-                    self.adopt(&mut context, half);
-                    self.tell_established(&context);
-                }
+                Ok(locators) => self.complete(&mut context, r2, locators, arrived),
                 Err(refusal) => self.refuse(refusal, arrived),
             }
         } else {
             self.counters.drop(DropReason::ForeignLocator);
         }
         self.settle(context, arrived.now);
+    }
+
+    /// The exchange that this host began has its answer.
+    fn complete(
+        &mut self,
+        context: &mut Taken,
+        r2: &R2,
+        locators: PeerLocators,
+        arrived: &Arrived<'_>,
+    ) {
+        let Some(exchange) = context.exchange.take() else {
+            return;
+        };
+        if context.state == State::I2bisSent {
+            // The pair is as good as it was; if it was in doubt, it still is.
+            context.state = State::Established;
+        } else if let Some(peer) = locators.verified(arrived.source) {
+            let current = CurrentPair {
+                local: arrived.destination,
+                peer: ProbedLocator::new(peer, Answer::nonce()),
+            };
+            self.begin_life(context, current);
+        } else {
+            let current = CurrentPair::of_ulids(context.ulids);
+            self.begin_life(context, current);
+        }
+        // Only what was sent once tells how long the answer took.
+        if exchange.retries == 0 {
+            context.reap.set_rtt(arrived.now.since(exchange.begun));
+        }
+        context.fell_back = false;
+        let half = PeerHalf {
+            tag: r2.responder_tag,
+            locators,
+            keepalive_timeout: r2.keepalive_timeout,
+        };
+        self.adopt(context, half);
+        self.tell_established(context);
+        context.update = None;
+        context.acknowledged = exchange.offered;
+        if !Arc::ptr_eq(&context.acknowledged, &context.announcement) {
+            self.start_update(context, arrived.now);
+        }
+        self.doubt_stale_pair(context, arrived.now);
+    }
+
+    /// Enters ESTABLISHED from a STATE in which nothing was known of the peer.
+    ///
+    /// What passed before was not watched, so it leaves no timer running.
+    fn begin_life(&mut self, context: &mut Context, current: CurrentPair) {
+        context.state = State::Established;
+        context.exchange = None;
+        context.update = None;
+        context.fell_back = false;
+        context.current = current;
+        context.reap = Reap::new(&self.config, &mut self.rng);
+        context.account.stop_send_timer();
+        context.account.stop_keepalive_timer();
+    }
+
+    /// Looks for another pair if the peer no longer lists where payload goes.
+    fn doubt_stale_pair(&mut self, context: &mut Context, now: Instant) {
+        if context.state.has_peer() && !context.peer.contains(context.current.peer.address()) {
+            self.explore(context, Cause::PeerLocatorLost, now);
+        }
     }
 
     /// Takes over CT(peer) and Ls(peer); ends contexts that the peer must have forgotten.
@@ -574,18 +676,19 @@ impl Endpoint {
     }
 }
 
-impl Context {
-    //= https://www.rfc-editor.org/rfc/rfc5533#section-5.15.6
-    //= id=S-013,S-023,S-036,S-056,S-057,S-072,S-117
-    //# the ULID Pair option MUST be included in the I1/I2/I2bis message.
-    pub(super) fn ulids_option(&self) -> Option<Ulids> {
-        (self.current.pair() != LocatorPair::from(self.ulids)).then_some(Ulids {
-            sender: self.ulids.local,
-            receiver: self.ulids.peer,
-        })
-    }
+/// How a message on `pair` conveys the ULIDs.
+//= https://www.rfc-editor.org/rfc/rfc5533#section-5.15.6
+//= id=S-013,S-023,S-036,S-056,S-057,S-072,S-117
+//# the ULID Pair option MUST be included in the I1/I2/I2bis message.
+fn ulids_option(ulids: UlidPair, pair: LocatorPair) -> Option<Ulids> {
+    (pair != ulids.into()).then_some(Ulids {
+        sender: ulids.local,
+        receiver: ulids.peer,
+    })
+}
 
-    pub(super) fn fii_option(&self) -> Option<Fii> {
+impl Context {
+    fn fii_option(&self) -> Option<Fii> {
         Some(self.fii).filter(|&fii| fii != Fii::DEFAULT)
     }
 }

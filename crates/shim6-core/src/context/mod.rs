@@ -18,7 +18,7 @@ use std::sync::Arc;
 use shim6_wire::{ContextTag, Fii, InitiatorNonce, RequestNonce, ResponderNonce, Validator};
 
 use crate::event::Cause;
-use crate::flow::{Account, Flow, Path};
+use crate::flow::{Account, Flow, Path, Tagged};
 use crate::locator::{Announcement, PeerLocators, ProbedLocator};
 use crate::pair::{LocatorPair, UlidPair};
 use crate::reap::{self, Reap};
@@ -69,14 +69,28 @@ impl State {
             Self::I1Sent | Self::I2Sent | Self::EFailed | Self::NoSupport => false,
         }
     }
+
+    /// Whether this is the negative cache: nothing is sent until it ends, or the peer comes forward.
+    pub(crate) fn is_held_down(self) -> bool {
+        match self {
+            Self::EFailed | Self::NoSupport => true,
+            Self::I1Sent | Self::I2Sent | Self::I2bisSent | Self::Established => false,
+        }
+    }
 }
 
 /// What is being retransmitted until the peer answers (RFC 5533 §7.8, §7.12, §7.19).
 #[derive(Clone, Debug)]
 pub(crate) struct Exchange {
     pub(crate) step: Step,
+    /// Where it is sent, and where the answer has to come from.
+    pub(crate) pair: LocatorPair,
+    /// Ls(local) as the message told it.
+    pub(crate) offered: Arc<Announcement>,
     /// When it was first sent.
     pub(crate) begun: Instant,
+    /// When it was last sent.
+    pub(crate) sent: Instant,
     /// When to send it again, or give up.
     pub(crate) due: Instant,
     /// How often it has been sent again.
@@ -181,19 +195,18 @@ impl Context {
             },
             Some(_) | None => Path::Untouched,
         };
-        let delivers = match self.state {
-            State::Established | State::I2Sent | State::I2bisSent => true,
-            State::I1Sent | State::EFailed | State::NoSupport => false,
+        let tagged = match self.state {
+            State::Established => Tagged::Delivered,
+            State::I2Sent | State::I2bisSent => Tagged::DeliveredAndTold,
+            State::I1Sent | State::EFailed | State::NoSupport => Tagged::Refused,
         };
         Flow {
             ulids: self.ulids,
             is_default: self.fii == Fii::DEFAULT,
             local_tag: self.local_tag,
             path,
-            delivers,
-            // I2-SENT and I2BIS-SENT send again on payload (RFC 5533 §12.2).
-            watched: self.reap.state() != reap::State::Operational
-                || matches!(self.state, State::I2Sent | State::I2bisSent),
+            tagged,
+            watched: self.reap.state() != reap::State::Operational,
             account: Arc::clone(&self.account),
         }
     }

@@ -1,9 +1,9 @@
 //! A context that one side has lost: R1bis and I2bis (RFC 5533 §7.5, §7.17 to §7.20).
 
-use shim6_wire::{ContextTag, Fii, I2bis, Message, R1bis, ResponderNonce, Validator};
+use shim6_wire::{ContextTag, Fii, I2bis, Message, R1bis};
 
 use super::establish::Initiator;
-use super::{Context, State, Step};
+use super::{State, Step};
 use crate::endpoint::{Arrived, Endpoint};
 use crate::event::{DropReason, Event};
 use crate::responder::LostContext;
@@ -40,14 +40,20 @@ impl Endpoint {
         //# host looks for an existing context where the Packet Context Tag
         //# matches CT(peer) and where the locators match Lp(peer) and Lp(local),
         //# respectively.
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-7.18
+        //= id=S-116
+        //= type=exception
+        //= reason=probes go to other pairs too: were their R1bis ignored, a peer that lost the context while the current pair is dead would never be found again
+        //# where the locators match Lp(peer) and Lp(local),
+        let pair = arrived.reversed();
         let found = self
             .table
             .by_peer_tag(r1bis.packet_tag)
             .into_iter()
             .find(|&id| {
-                self.table
-                    .get(id)
-                    .is_some_and(|context| context.current.pair() == arrived.reversed())
+                self.table.get(id).is_some_and(|context| {
+                    context.peer.contains(pair.peer) && context.announcement.contains(pair.local)
+                })
             });
         let Some(mut context) = found.and_then(|id| self.table.take(id)) else {
             self.counters.drop(DropReason::NoContext);
@@ -66,7 +72,7 @@ impl Endpoint {
                 responder_nonce,
                 validator,
             };
-            self.start_exchange(&mut context, step, arrived.now);
+            self.start_exchange(&mut context, step, pair, arrived.now);
             self.events.push_back(Event::Recovering {
                 ulids: context.ulids,
             });
@@ -74,26 +80,6 @@ impl Endpoint {
             self.counters.drop(DropReason::WrongState);
         }
         self.settle(context, arrived.now);
-    }
-
-    pub(super) fn i2bis(
-        &self,
-        context: &Context,
-        packet_tag: ContextTag,
-        responder_nonce: ResponderNonce,
-        validator: Validator,
-    ) -> Message {
-        Message::I2bis(I2bis {
-            initiator_tag: context.local_tag,
-            initiator_nonce: context.initiator_nonce,
-            responder_nonce,
-            packet_tag,
-            validator,
-            ulids: context.ulids_option(),
-            fii: context.fii_option(),
-            locators: context.announcement.options(),
-            keepalive_timeout: self.keepalive_option(),
-        })
     }
 
     /// RFC 5533 §7.20.

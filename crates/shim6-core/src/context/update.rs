@@ -51,7 +51,7 @@ impl Endpoint {
             locators: context.announcement.options(),
             keepalive_timeout: self.keepalive_option(),
         };
-        context.account.sent(now, 0, 0);
+        context.account.control_sent(now);
         self.send(context.current.pair(), &Message::UpdateRequest(request));
     }
 
@@ -90,8 +90,9 @@ impl Endpoint {
             receiver_tag: context.peer_tag(),
             request_nonce: request.request_nonce,
         };
-        self.send(arrived.reversed(), &Message::UpdateAck(ack));
         self.count_as_payload(context, arrived.now);
+        context.account.control_sent(arrived.now);
+        self.send(arrived.reversed(), &Message::UpdateAck(ack));
         self.events.push_back(Event::LocatorsUpdated {
             ulids: context.ulids,
             peer: true,
@@ -136,7 +137,7 @@ impl Endpoint {
     //# Probe messages are treated the same as the reception of payload
     //# packets.
     fn count_as_payload(&mut self, context: &mut Taken, now: Instant) {
-        context.account.received(now, 0, 0);
+        context.account.control_received(now);
         self.with_reap(context, now, |reap, cx| {
             Reap::handle_payload_received(reap, cx);
             None

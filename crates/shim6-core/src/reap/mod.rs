@@ -65,6 +65,13 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) outbox: &'a mut Vec<(LocatorPair, Message)>,
 }
 
+impl Surroundings<'_> {
+    /// Whether `pair` joins an address of ours that is in use to one that the peer proved its own.
+    fn may_probe(&self, pair: LocatorPair) -> bool {
+        self.announced.contains(pair.local) && self.peer.contains(pair.peer)
+    }
+}
+
 /// How an exploration began.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exploration {
@@ -114,7 +121,7 @@ impl Reap {
         Self {
             state: State::Operational,
             exploration: None,
-            send_timeout: randomised(config.send_timeout, 5, rng),
+            send_timeout: lengthened(config.send_timeout, rng),
             keepalive_timeout: config.send_timeout,
             keepalives: (Instant::default(), 0),
             probe_due: None,
@@ -349,7 +356,9 @@ impl Reap {
                 self.state = State::Operational;
                 // A late report about a pair that was not needed must not move payload again.
                 let proven = proven.filter(|_| self.exploration.is_some());
-                self.probe(proven.unwrap_or(cx.current), cx);
+                let answer_on = [proven, Some(cx.current)].into_iter().flatten();
+                let answer_on = answer_on.into_iter().find(|&pair| cx.may_probe(pair));
+                self.probe(answer_on.unwrap_or(arrived_on), cx);
                 Some(self.end(proven, arrived_on))
             }
             //= https://www.rfc-editor.org/rfc/rfc5534#section-6.9
@@ -360,6 +369,10 @@ impl Reap {
             //# state.
             ProbeState::Operational => {
                 cx.account.stop_send_timer();
+                if self.state != State::Operational {
+                    // It only runs in Operational: what the account noted meanwhile does not count.
+                    cx.account.stop_keepalive_timer();
+                }
                 cx.account.start_keepalive_timer(cx.now);
                 self.state = State::Operational;
                 Some(self.end(proven, arrived_on))
@@ -410,11 +423,15 @@ impl Reap {
     //= id=R-015
     //# However, all nodes MUST perform this process sequentially and with exponential back-off.
     fn probe_next(&mut self, cx: &mut Surroundings<'_>) {
+        // Either list may have changed since the round began.
+        self.queue.retain(|&pair| cx.may_probe(pair));
         if self.queue.is_empty() {
             self.queue = explored_order(None, cx);
         }
-        let Some(pair) = self.queue.pop() else { return };
-        self.probe(pair, cx);
+        // There may be no address to probe from: then the timer runs on until there is one.
+        if let Some(pair) = self.queue.pop() {
+            self.probe(pair, cx);
+        }
         if let Some(wait) = self.test_wait.take() {
             self.probe_due = Some(cx.now + wait);
             return;
@@ -456,6 +473,13 @@ fn explored_order(heard: Option<LocatorPair>, cx: &mut Surroundings<'_>) -> Vec<
     let mut order = explore::order(local, &peer, cx.current, heard, cx.rng);
     order.reverse();
     order
+}
+
+/// The Send Timeout, up to 5 % longer. Not shorter: the peer was told the nominal value, and the last
+/// keepalive that it owes comes when that is over.
+fn lengthened(nominal: Duration, rng: &mut ChaCha20Rng) -> Duration {
+    let micros = u64::try_from(nominal.as_micros() / 20).unwrap_or(u64::MAX);
+    nominal + Duration::from_micros(rng.next_u64() % micros.max(1))
 }
 
 /// `nominal`, give or take up to `percent` per cent.
