@@ -49,25 +49,36 @@ fn live_through(seed: u64) {
 struct Life {
     scene: TwoHosts,
     providers: u16,
-    proof: Proof,
+    config: Config,
     flows: Vec<FlowId>,
 }
 
 impl Life {
     fn new(seed: u64) -> Self {
         // RSA costs more than all else: one history in eight has signatures.
-        let proof = if seed % 8 == 0 {
+        let proof = if seed.is_multiple_of(8) {
             Proof::Cga
         } else {
             Proof::Hba
         };
         let providers = 2 + (seed / 8 % 2) as u16;
-        let spec = |host| HostSpec::shim6(locators(host, providers, proof));
+        // The pace of probes after a long outage is what makes a history long: one in eight has the
+        // RFC's.
+        let max_probe_timeout = if seed % 8 == 1 { secs(60) } else { secs(8) };
+        let config = Config {
+            max_probe_timeout,
+            ..Config::default()
+        };
+        let spec = |host| HostSpec {
+            config: config.clone(),
+            suspects: seed / 16 % 2 == 1,
+            ..HostSpec::shim6(locators(host, providers, proof))
+        };
         let scene = TwoHosts::of(seed, spec(0), spec(1));
         Self {
             scene,
             providers,
-            proof,
+            config,
             flows: Vec::new(),
         }
     }
@@ -99,6 +110,11 @@ impl Life {
             let pattern = match self.random(3) {
                 0 => Pattern::one_way(interval),
                 _ => Pattern::request_response(interval),
+            };
+            // Small: what is in them takes the longest.
+            let pattern = Pattern {
+                length: 160,
+                ..pattern
             };
             let (from, to) = self.some_direction();
             let flow = self.scene.world.start(from, to, pattern);
@@ -183,9 +199,9 @@ impl Life {
             self.scene.world.filter_ingress(host, None);
             let mut locators = self.scene.world.locators(host).to_vec();
             if locators.iter().any(|locator| !locator.usable) {
-                locators
-                    .iter_mut()
-                    .for_each(|locator| locator.usable = true);
+                for locator in &mut locators {
+                    locator.usable = true;
+                }
                 self.scene.world.set_locators(host, locators);
             }
         }
@@ -216,10 +232,9 @@ impl Life {
 
     /// Twice the Send Timeout and the time in which one end tries every pair, at the slowest pace.
     fn patience(&self) -> Duration {
-        let config = Config::default();
         let pairs = u32::from(self.providers) * u32::from(self.providers);
-        let round = config.max_probe_timeout * 120 / 100 * pairs;
-        (config.send_timeout * 105 / 100 + round) * 2
+        let round = self.config.max_probe_timeout * 120 / 100 * pairs;
+        (self.config.send_timeout * 105 / 100 + round) * 2
     }
 
     fn assert_traffic_flows(&self, since: Instant) {

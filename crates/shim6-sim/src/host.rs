@@ -39,6 +39,9 @@ pub struct HostSpec {
     pub locators: Vec<LocalLocator>,
     /// The numbers that it runs by.
     pub config: Config,
+    /// Whether its data plane hands over what is sent into silence, so that the core suspects a pair
+    /// before the Send Timeout does. Without it, the timers are those of RFC 5534 alone.
+    pub suspects: bool,
     /// Makes its heuristic, again after each restart.
     pub heuristic: fn() -> Box<dyn Heuristic>,
 }
@@ -51,6 +54,7 @@ impl HostSpec {
             kind: Kind::Shim6,
             locators,
             config: Config::default(),
+            suspects: false,
             heuristic: || Box::new(VolumeOrAge::default()),
         }
     }

@@ -15,10 +15,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
-use std::time::Duration;
 
-use shim6_core::{ContextView, Instant, Transmit};
-use shim6_wire::{Class, ContextTag, MessageType, classify};
+use shim6_core::{Config, ContextView, Instant, Transmit};
+use shim6_wire::{Class, ContextTag, Message, Probe, ProbeState, classify};
 
 use crate::host::HostId;
 use crate::packet::{self, control_packet};
@@ -43,6 +42,8 @@ struct Pace {
     last: Option<Instant>,
     /// Sent since the peer was last heard.
     unheard: u32,
+    /// What the last one said, whoever asked for it.
+    said: Option<ProbeState>,
 }
 
 #[derive(Debug, Default)]
@@ -124,7 +125,7 @@ impl Model {
         transmit: &Transmit,
         stimulus: Stimulus,
         now: Instant,
-        initial_probe_timeout: Duration,
+        config: &Config,
     ) -> Result<(), Fault> {
         let destination = transmit.destination;
         if self.forbidden.contains(&destination) {
@@ -152,11 +153,11 @@ impl Model {
                 context.ulids
             ));
         }
-        let is_probe = octets[at + 2] == MessageType::Probe as u8;
-        if is_probe {
-            self.check_pace(host, tag, stimulus, now, initial_probe_timeout)?;
+        match Message::parse(&octets[at..]) {
+            Ok(Message::Probe(probe)) => self.check_pace(host, &probe, stimulus, now, config),
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("{host} sends what nobody can read: {error:?}")),
         }
-        Ok(())
     }
 
     //= https://www.rfc-editor.org/rfc/rfc5534#section-4.3
@@ -166,17 +167,17 @@ impl Model {
     fn check_pace(
         &mut self,
         host: HostId,
-        tag: ContextTag,
+        probe: &Probe,
         stimulus: Stimulus,
         now: Instant,
-        initial_probe_timeout: Duration,
+        config: &Config,
     ) -> Result<(), Fault> {
-        /// Number of Initial Probes (RFC 5534 §7).
-        const INITIAL: u32 = 4;
-        /// Max Probe Timeout (RFC 5534 §7).
-        const LONGEST: Duration = Duration::from_secs(60);
-
         self.for_stimulus += 1;
+        let pace = self.paces.entry((host, probe.receiver_tag)).or_default();
+        let said = pace.said.replace(probe.state);
+        // Send Timeout in InboundOK: a Probe at once (RFC 5534 §6.4).
+        let gives_up_hearing =
+            said == Some(ProbeState::InboundOk) && probe.state == ProbeState::Exploring;
         match stimulus {
             Stimulus::Packet if self.for_stimulus > 1 => {
                 return Err(format!("{host} sends two probes for one packet"));
@@ -184,14 +185,14 @@ impl Model {
             Stimulus::Packet | Stimulus::Local => return Ok(()),
             Stimulus::Timer => {}
         }
-        let pace = self.paces.entry((host, tag)).or_default();
         if let Some(last) = pace.last
             && pace.unheard > 0
+            && !gives_up_hearing
         {
-            let doublings = pace.unheard.saturating_sub(INITIAL).min(16);
-            let nominal = (initial_probe_timeout * (1 << doublings)).min(LONGEST);
+            let doublings = pace.unheard.saturating_sub(config.initial_probes).min(16);
+            let nominal = config.initial_probe_timeout * (1 << doublings);
             // A fifth less is within the randomisation.
-            let least = nominal * 4 / 5;
+            let least = nominal.min(config.max_probe_timeout) * 4 / 5;
             if now.since(last) < least {
                 return Err(format!(
                     "{host} sends probe {} after {:?}, not {least:?}",

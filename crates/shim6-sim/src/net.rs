@@ -72,6 +72,8 @@ pub(crate) enum Fate {
     Lost,
     /// The provider does not know its source address (RFC 3704).
     Filtered,
+    /// Its sender does not have its source address, or not any more.
+    NoAddress,
 }
 
 #[derive(Debug, Default)]

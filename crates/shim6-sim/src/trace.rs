@@ -10,7 +10,7 @@ use crate::host::HostId;
 use crate::packet;
 
 /// Records kept for a reader.
-const KEPT: usize = 400;
+const KEPT: usize = 2_000;
 
 /// One thing that happened.
 #[derive(Clone, Debug)]

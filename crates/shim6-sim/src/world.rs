@@ -8,8 +8,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use shim6_cga::SubnetPrefix;
 use shim6_core::{
-    ContextView, Counters, Event, FlowUpdate, Instant, LocalLocator, LocatorPair, Notice, UlidPair,
-    Verdict,
+    ContextView, Counters, Event, FlowUpdate, Instant, LocalLocator, LocatorPair, Notice, Resend,
+    UlidPair, Verdict,
 };
 use shim6_wire::{Class, MessageType, Packet, classify};
 
@@ -191,6 +191,7 @@ impl World {
     fn send_payload(&mut self, host: HostId, given: &[u8]) {
         self.model.stimulated();
         let now = self.clock_of(host);
+        let suspects = self.hosts[host.0].spec.suspects;
         let Some(engine) = &mut self.hosts[host.0].engine else {
             self.post(host, given.to_vec());
             return;
@@ -211,6 +212,10 @@ impl World {
             engine
                 .endpoint
                 .handle_candidate(now, ulids, true, given.len());
+        } else if let (Some(Notice::Unanswered(tag)), Some(wire)) = (notice, &wire)
+            && suspects
+        {
+            engine.endpoint.handle_unanswered(now, tag, wire);
         }
         if let Some(wire) = wire {
             judge(self.model.check_payload(host, given, &wire));
@@ -229,7 +234,9 @@ impl World {
             source: packet::source(&octets),
             destination: packet::destination(&octets),
         };
-        let fate = if self.is_to_be_lost(host, &octets) {
+        let fate = if self.addresses.get(&pair.source) != Some(&host) {
+            Fate::NoAddress
+        } else if self.is_to_be_lost(host, &octets) {
             Fate::Lost
         } else {
             self.net.fate(host, pair, &mut self.rng)
@@ -239,6 +246,7 @@ impl World {
             Fate::Cut => ("cut", None, None),
             Fate::Lost => ("lost", None, None),
             Fate::Filtered => ("filtered", None, None),
+            Fate::NoAddress => ("no address", None, None),
         };
         for transit in first.into_iter().chain(again) {
             let octets = octets.clone();
@@ -329,7 +337,7 @@ impl World {
 
     /// Carries out what a host's endpoint has to say, and sets its timer.
     fn drain(&mut self, host: HostId, stimulus: Stimulus) {
-        let now = self.now;
+        let (now, clock) = (self.now, self.clock_of(host));
         let mut posts = Vec::new();
         let mut verdict = Ok(());
         let Host {
@@ -359,11 +367,16 @@ impl World {
                 || engine.endpoint.contexts(),
                 &transmit,
                 stimulus,
-                now,
-                spec.config.initial_probe_timeout,
+                clock,
+                &spec.config,
             );
             verdict = verdict.and(checked);
             posts.push(packet::control_packet(&transmit));
+        }
+        while let Some(resent) = engine.endpoint.poll_resend() {
+            let Resend { original, packet } = resent;
+            verdict = verdict.and(self.model.check_payload(host, &original, &packet));
+            posts.push(packet);
         }
         while let Some(event) = engine.endpoint.poll_event() {
             self.trace.note(now, Record::Told(host, event.clone()));
