@@ -18,7 +18,7 @@ pub(crate) const MAX_COLLISION_COUNT: u8 = 2;
 
 /// A random modifier to start a [`Search`] at.
 //= https://www.rfc-editor.org/rfc/rfc3972#section-4
-//= id=C-011
+//= id=C-011,C-034
 //# The initial value of the modifier in step 1 SHOULD be chosen randomly
 //# to make addresses generated from the same public key unlinkable,
 //# which enhances privacy (see Section 7.3).
@@ -34,6 +34,10 @@ pub fn random_modifier(rng: &mut impl CryptoRngCore) -> Modifier {
 /// 384 bits for whoever decodes it, and the exponent is 65537: the RFC leaves both open.
 ///
 /// Source: RFC 5535 §6.
+//= https://www.rfc-editor.org/rfc/rfc5535#section-6
+//= id=H-005
+//# For backwards compatibility issues with pure CGAs, the random nonce MUST be encoded as a
+//# public key as defined in [2].
 pub fn random_nonce(rng: &mut impl CryptoRngCore) -> Vec<u8> {
     let mut nonce = [0; 48];
     rng.fill_bytes(&mut nonce);
@@ -52,6 +56,10 @@ pub fn random_nonce(rng: &mut impl CryptoRngCore) -> Vec<u8> {
 /// `public_key` or `extensions` are malformed.
 ///
 /// Source: RFC 3972 §4, steps 5 to 7 and 9.
+//= https://www.rfc-editor.org/rfc/rfc3972#section-4
+//= id=C-017,C-018
+//# the old modifier value MAY be reused. If it is reused, the algorithm SHOULD be started from
+//# step 4.
 pub fn form_address(
     modifier: Modifier,
     subnet_prefix: SubnetPrefix,
@@ -76,9 +84,11 @@ pub fn form_address(
     let hash1 = hash1(modifier, subnet_prefix, collision_count, pds.hashed_tail());
     //= https://www.rfc-editor.org/rfc/rfc3972#section-4
     //= id=C-010
-    //# 6. Form an interface identifier from Hash1 by writing the value of
-    //# Sec into the three leftmost bits and by setting bits 6 and 7
-    //# (i.e., the "u" and "g" bits) to zero.
+    //# A CGA and associated parameters SHOULD be generated as follows:
+    //= https://www.rfc-editor.org/rfc/rfc3972#section-4
+    //= id=C-015
+    //# First, the resulting CGA and CGA Parameters data structure MUST be formatted as specified
+    //# in Sections 2 - 3.
     Ok((join(subnet_prefix, interface_identifier(hash1, sec)), pds))
 }
 
@@ -98,7 +108,7 @@ pub fn form_hba_set(
 ) -> Result<Vec<(Ipv6Addr, Pds)>, CgaError> {
     let extension = set.to_extension()?;
     //= https://www.rfc-editor.org/rfc/rfc5535#section-6
-    //= id=H-011
+    //= id=H-011,H-013
     //# 6.1.  Concatenate from left to right the final Modifier value,
     //# Prefix[i], the collision count, the encoded public key or the
     //# encoded Extended Modifier (if no public key was provided), and
@@ -132,6 +142,10 @@ pub fn generate_cga(
     rng: &mut impl CryptoRngCore,
 ) -> Result<(Ipv6Addr, Pds), CgaError> {
     let modifier = find_modifier(key.public_key(), &[], sec, rng)?;
+    //= https://www.rfc-editor.org/rfc/rfc3972#section-4
+    //= id=C-016
+    //# Second, the CGA verification procedure defined in Section 5 MUST succeed when invoked on
+    //# the output of the CGA generation algorithm.
     form_address(modifier, subnet_prefix, 0, key.public_key(), &[], sec)
 }
 
@@ -160,6 +174,10 @@ pub fn generate_hba(
         prefixes: prefixes.to_vec(),
     };
     let public_key = key.map_or_else(|| random_nonce(rng), |key| key.public_key().to_vec());
+    //= https://www.rfc-editor.org/rfc/rfc5535#section-6
+    //= id=H-010
+    //# Concatenate from left to right the Modifier, 9 zero octets, the encoded public key or the
+    //# encoded Extended Modifier (if no public key was provided), and the Multi-Prefix extension.
     let modifier = find_modifier(&public_key, &set.to_extension()?, sec, rng)?;
     form_hba_set(modifier, &set, 0, &public_key, sec)
 }
@@ -181,6 +199,10 @@ pub fn next_collision(address: Ipv6Addr, pds: &Pds) -> Result<(Ipv6Addr, Pds), C
     //# If an address collision is detected, increment the collision count
     //# by one and go back to step 5.  However, after three collisions,
     //# stop and report the error.
+    //= https://www.rfc-editor.org/rfc/rfc5535#section-6
+    //= id=H-012
+    //# If an address collision is detected, increment the collision count by one and go back to
+    //# step (6).
     if pds.collision_count() == MAX_COLLISION_COUNT {
         return Err(CgaError::ThreeCollisions);
     }
@@ -224,7 +246,7 @@ mod tests {
         /// Both requirements on any generator: the format parses, the verification succeeds.
         //= https://www.rfc-editor.org/rfc/rfc3972#section-4
         //= type=test
-        //= id=C-016
+        //= id=C-015,C-016
         //# Second, the CGA
         //# verification procedure defined in Section 5 MUST succeed when invoked
         //# on the output of the CGA generation algorithm.
@@ -237,6 +259,12 @@ mod tests {
             prop_assert_eq!((subnet, hash::sec(iid), iid >> 56 & 3), (prefix, sec, 0));
         }
 
+        //= https://www.rfc-editor.org/rfc/rfc5535#section-6
+        //= type=test
+        //= id=H-010,H-011
+        //# 6.1. Concatenate from left to right the final Modifier value, Prefix[i], the collision
+        //# count, the encoded public key or the encoded Extended Modifier (if no public key was
+        //# provided), and the Multi-Prefix extension.
         #[test]
         fn every_address_of_a_generated_set_verifies_under_every_members_parameters(
             seed: u64,
@@ -265,7 +293,7 @@ mod tests {
     fn addresses_of_one_key_under_one_prefix_cannot_be_linked() {
         //= https://www.rfc-editor.org/rfc/rfc3972#section-4
         //= type=test
-        //= id=C-011
+        //= id=C-011,C-034
         //# The initial value of the modifier in step 1 SHOULD be chosen randomly
         //# to make addresses generated from the same public key unlinkable,
         //# which enhances privacy (see Section 7.3).
@@ -281,10 +309,9 @@ mod tests {
     fn a_modifier_serves_a_new_prefix_without_a_new_search() {
         //= https://www.rfc-editor.org/rfc/rfc3972#section-4
         //= type=test
-        //= id=C-017
-        //# If the subnet prefix of
-        //# the address changes but the address owner's public key does not, the
-        //# old modifier value MAY be reused.
+        //= id=C-017,C-018
+        //# the old modifier value MAY be reused. If it is reused, the algorithm SHOULD be started
+        //# from step 4.
         let (_, old) = generate_cga(key(), PREFIXES[0], 1, &mut rng(6)).unwrap();
         let (address, pds) =
             form_address(old.modifier(), PREFIXES[1], 0, key().public_key(), &[], 1).unwrap();
@@ -346,6 +373,11 @@ mod tests {
         assert!(first.0 != second.0 && second.0 != third.0 && first.0 != third.0);
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc5535#section-6
+    //= type=test
+    //= id=H-012
+    //# If an address collision is detected, increment the collision count by one and go back to
+    //# step (6).
     #[test]
     fn a_set_redone_after_a_collision_is_a_set() {
         let set = generate_hba(&PREFIXES, None, 0, &mut rng(10)).unwrap();

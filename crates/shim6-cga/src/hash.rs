@@ -8,9 +8,8 @@ use crate::{Modifier, SubnetPrefix};
 
 //= https://www.rfc-editor.org/rfc/rfc3972#section-3
 //= id=C-009
-//# Note that the hash values are computed
-//# over the entire CGA Parameters data structure, including any
-//# unrecognized extension fields.
+//# The SHA-1 hash algorithm [FIPS.180-1.1995] is applied to the CGA Parameters. When Hash1 is
+//# computed, the input to the SHA-1 algorithm is the CGA Parameters data structure.
 
 /// The leftmost 64 bits of the SHA-1 of a whole structure; `tail` is key and extension fields.
 pub(crate) fn hash1(

@@ -23,6 +23,12 @@ use crate::CgaError;
 /// The private key of this host; it signs locator lists and nothing else.
 ///
 /// Wiped from memory on drop. `Debug` shows the public part only.
+//= https://www.rfc-editor.org/rfc/rfc3972#section-3
+//= id=C-004
+//# SEND SHOULD use an RSA public/private key pair.
+//= https://www.rfc-editor.org/rfc/rfc3972#section-7.4
+//= id=C-037,C-038
+//# the public key MUST be used only for signing, and it MUST NOT be used for encryption.
 #[derive(Clone)]
 pub struct SigningKey {
     private: pkcs1v15::SigningKey<Sha1>,
@@ -36,6 +42,11 @@ impl SigningKey {
     ///
     /// [`CgaError::KeyLength`] for other lengths, [`CgaError::KeyGeneration`].
     pub fn generate(bits: usize, rng: &mut impl CryptoRngCore) -> Result<Self, CgaError> {
+        //= https://www.rfc-editor.org/rfc/rfc3972#section-7.1
+        //= id=C-032
+        //# Implementations that initially use short RSA keys SHOULD be prepared to switch to
+        //# longer keys when denial-of-service attacks arising from integer factoring become a
+        //# problem.
         check_length(bits, MAX_OWN_BITS)?;
         let private = RsaPrivateKey::new(rng, bits).map_err(|_| CgaError::KeyGeneration)?;
         Self::new(private)
@@ -179,7 +190,7 @@ impl PeerKey {
 pub(crate) fn decode(spki: &[u8]) -> Result<(&[u8], usize), CgaError> {
     let spki = SubjectPublicKeyInfoRef::from_der(spki).map_err(|_| CgaError::NotRsa)?;
     //= https://www.rfc-editor.org/rfc/rfc3972#section-3
-    //= id=C-005
+    //= id=C-005,C-006
     //# When RSA is used, the
     //# algorithm identifier MUST be rsaEncryption, which is
     //# 1.2.840.113549.1.1.1, and the RSA public key MUST be formatted by
@@ -196,11 +207,11 @@ pub(crate) fn decode(spki: &[u8]) -> Result<(&[u8], usize), CgaError> {
 
 /// Wraps a nonce as a DER SubjectPublicKeyInfo with exponent 65537 (RFC 5535 §6).
 //= https://www.rfc-editor.org/rfc/rfc5535#section-6
-//= id=H-008
-//# The algorithm identifier MUST be
-//# rsaEncryption, which is 1.2.840.113549.1.1.1, and the random nonce
-//# MUST be formatted by using the RSAPublicKey type as specified in
-//# Section 2.3.1 of RFC 3279 [4].
+//= id=H-006,H-007,H-008,H-009
+//# the random nonce MUST be formatted as a DER-encoded ASN.1 structure of the type
+//# SubjectPublicKeyInfo, defined in the Internet X.509 certificate profile [5]. The algorithm
+//# identifier MUST be rsaEncryption, which is 1.2.840.113549.1.1.1, and the random nonce MUST be
+//# formatted by using the RSAPublicKey type as specified in Section 2.3.1 of RFC 3279 [4].
 pub(crate) fn encode_nonce(nonce: &[u8; 48]) -> Vec<u8> {
     let encode = || {
         let modulus = UintRef::new(nonce)?;
@@ -228,6 +239,17 @@ pub(crate) fn encode_nonce(nonce: &[u8; 48]) -> Vec<u8> {
 //# verification method is set to CGA.  The locators
 //# MUST be included in the order in which they are
 //# listed in the Locator List Option.
+//= https://www.rfc-editor.org/rfc/rfc3972#section-6
+//= id=C-029
+//# Concatenate the 128-bit type tag (in network byte order) and the message with the type tag to
+//# the left and the message to the right.
+//= https://www.rfc-editor.org/rfc/rfc3972#section-7.4
+//= type=exception
+//= reason=RFC 5533 section 5.15.5 says what is signed: the tag is there, the sender only where it
+//= is a listed locator
+//= id=C-035
+//# First, the other protocols MUST include a type tag and the sender address in all signed
+//# messages in the same way that SEND does.
 fn signed_octets(generation: u32, cga_locators: &[Ipv6Addr]) -> Vec<u8> {
     let mut octets = Vec::with_capacity(SHIM6_TAG.len() + 4 + 16 * cga_locators.len());
     octets.extend(SHIM6_TAG);
@@ -260,10 +282,23 @@ fn check_length(bits: usize, most: usize) -> Result<(), CgaError> {
 const SHIM6_TAG: [u8; 16] = 0x4A30_5662_4858_574B_3655_416F_506A_6D48_u128.to_be_bytes();
 
 /// The shortest modulus that Shim6 allows, in bits (RFC 5533 §16).
+//= https://www.rfc-editor.org/rfc/rfc3972#section-3
+//= id=C-007
+//# The RSA key length SHOULD be at least 384 bits.
+//= https://www.rfc-editor.org/rfc/rfc3972#section-5
+//= type=exception
+//= reason=RFC 5533 section 16 forbids keys of less than 1024 bits in Shim6, which is what these
+//= verify for
+//= id=C-025
+//# Nodes that implement CGA verification for SEND SHOULD be able to process RSA public keys that
+//# have the algorithm identifier rsaEncryption and, key length between 384 and 2,048 bits.
 const MIN_BITS: usize = 1024;
 /// The longest modulus that the rsa crate reads back, in bits.
 const MAX_OWN_BITS: usize = 4096;
 /// The longest modulus that ring verifies with, in bits.
+//= https://www.rfc-editor.org/rfc/rfc3972#section-5
+//= id=C-026
+//# Implementations MAY support longer keys.
 const MAX_PEER_BITS: usize = 8192;
 
 #[cfg(test)]
@@ -291,7 +326,7 @@ mod tests {
     fn a_signature_covers_tag_generation_and_locators_in_order() {
         //= https://www.rfc-editor.org/rfc/rfc5533#section-5.15.5
         //= type=test
-        //= id=S-055
+        //= id=C-029,C-036,S-055
         //# The locators
         //# MUST be included in the order in which they are
         //# listed in the Locator List Option.
@@ -339,7 +374,7 @@ mod tests {
     fn keys_too_short_to_trust_are_neither_made_nor_read_nor_accepted() {
         //= https://www.rfc-editor.org/rfc/rfc5533#section-16
         //= type=test
-        //= id=S-169
+        //= id=C-007,S-169
         //# The minimum acceptable key
         //# length for RSA keys used in the generation of CGAs MUST be at
         //# least 1024 bits.
@@ -363,6 +398,10 @@ mod tests {
         }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc3972#section-5
+    //= type=test
+    //= id=C-026
+    //# Implementations MAY support longer keys.
     #[test]
     fn keys_longer_than_the_tools_support_are_refused() {
         let own = CgaError::KeyLength {
@@ -407,7 +446,7 @@ mod tests {
     fn a_nonce_is_a_384_bit_rsa_public_key() {
         //= https://www.rfc-editor.org/rfc/rfc5535#section-6
         //= type=test
-        //= id=H-008
+        //= id=H-006,H-007,H-008,H-009
         //# The algorithm identifier MUST be
         //# rsaEncryption, which is 1.2.840.113549.1.1.1, and the random nonce
         //# MUST be formatted by using the RSAPublicKey type as specified in
@@ -422,11 +461,16 @@ mod tests {
         assert_ne!(random_nonce(&mut rng(0)), random_nonce(&mut rng(1)));
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc3972#section-3
+    //= type=test
+    //= id=C-004
+    //# Other public key types are undesirable in SEND, as they may result in incompatibilities
+    //# between implementations.
     #[test]
     fn only_rsa_encryption_with_null_parameters_is_a_key() {
         //= https://www.rfc-editor.org/rfc/rfc3972#section-3
         //= type=test
-        //= id=C-005
+        //= id=C-005,C-006
         //# When RSA is used, the
         //# algorithm identifier MUST be rsaEncryption, which is
         //# 1.2.840.113549.1.1.1

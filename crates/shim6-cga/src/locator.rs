@@ -73,6 +73,10 @@ impl PeerPds {
                 verify_cga(ulid, &pds).and_then(|()| PeerKey::from_spki(pds.public_key()))
             }
         };
+        //= https://www.rfc-editor.org/rfc/rfc3972#section-6
+        //= id=C-030
+        //# Verify the CGA as defined in Section 5. The inputs to the CGA verification are the CGA
+        //# and the CGA Parameters data structure.
         match (pds.kind(), membership, &key) {
             (_, Ok(()), _) | (_, _, Ok(_)) => Ok(Self {
                 pds,
@@ -126,6 +130,10 @@ impl PeerPds {
                 .iter()
                 .try_for_each(|&locator| verify_hba(locator, &self.pds))?;
         }
+        //= https://www.rfc-editor.org/rfc/rfc5535#section-8.1
+        //= id=H-017
+        //# Once that the signature is verified, the new address (PC:LC:addC) can be used in the
+        //# communication.
         if let Some(signature) = signature {
             //= https://www.rfc-editor.org/rfc/rfc3972#section-6
             //= id=C-031
@@ -169,7 +177,7 @@ mod tests {
 
     use super::*;
     use crate::fixture::{PREFIXES, key, rng};
-    use crate::{MultiPrefix, form_address, generate_cga, generate_hba};
+    use crate::{MultiPrefix, form_address, generate_cga, generate_hba, next_collision};
 
     const GENERATION: u32 = 9;
 
@@ -181,6 +189,11 @@ mod tests {
         verified.iter().map(|locator| locator.address()).collect()
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc3972#section-6
+    //= type=test
+    //= id=C-031
+    //# The verifier MUST accept the signature as authentic only if both the CGA verification and
+    //# the signature verification succeed.
     #[test]
     fn a_signed_list_under_a_cga_is_verified_in_its_order() {
         let (ulid, pds) = generate_cga(key(), PREFIXES[0], 0, &mut rng(40)).unwrap();
@@ -315,6 +328,11 @@ mod tests {
         assert_eq!(refused, Err(CgaError::NotInSet));
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc3972#section-6
+    //= type=test
+    //= id=C-031
+    //# The verifier MUST accept the signature as authentic only if both the CGA verification and
+    //# the signature verification succeed.
     #[test]
     fn siblings_parameters_prove_membership_but_bind_no_key() {
         let set = generate_hba(&PREFIXES, Some(key()), 0, &mut rng(46)).unwrap();
@@ -366,6 +384,11 @@ mod tests {
         );
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc3972#section-6
+    //= type=test
+    //= id=C-030
+    //# Verify the CGA as defined in Section 5. The inputs to the CGA verification are the CGA and
+    //# the CGA Parameters data structure.
     #[test]
     fn parameters_of_another_ulid_are_refused() {
         let (ulid, pds) = generate_cga(key(), PREFIXES[0], 0, &mut rng(48)).unwrap();
@@ -439,6 +462,32 @@ mod tests {
             peer.verify_locators(GENERATION, &[(member, Method::Hba)], None)
                 .is_ok()
         );
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc3972#section-5
+    //= type=test
+    //= id=C-022,C-023
+    //# the verifier SHOULD process all CGAs in the same way regardless of the Sec, modifier, and
+    //# collision count values.
+    #[test]
+    fn a_list_is_worth_the_same_whatever_sec_modifier_and_collision_count() {
+        for sec in 0..=1 {
+            let mut formed = generate_cga(key(), PREFIXES[0], sec, &mut rng(51)).unwrap();
+            for count in 0..=2 {
+                assert_eq!(formed.1.collision_count(), count);
+                let peer = PeerPds::verify(formed.0, formed.1.octets()).unwrap();
+                let list = [(formed.0, Method::Cga), (plain(1), Method::Cga)];
+                let signature = key().sign(GENERATION, &[formed.0, plain(1)], &mut rng(51));
+                let verified = peer.verify_locators(GENERATION, &list, Some(&signature));
+                assert_eq!(
+                    addresses(&verified.unwrap()),
+                    list.map(|(locator, _)| locator)
+                );
+                if count < 2 {
+                    formed = next_collision(formed.0, &formed.1).unwrap();
+                }
+            }
+        }
     }
 
     #[test]

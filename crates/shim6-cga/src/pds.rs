@@ -188,6 +188,10 @@ impl MultiPrefix {
             .filter(|_| count > 0)
             .ok_or(CgaError::PrefixCount(count))?;
         let mut field = Vec::with_capacity(HEADER_LEN + usize::from(data_len));
+        //= https://www.rfc-editor.org/rfc/rfc5535#section-5
+        //= id=H-001
+        //# Ext Type: 16-bit type identifier of the Multi-Prefix extension (see the "IANA
+        //# Considerations" section).
         field.extend(MULTI_PREFIX_TYPE.to_be_bytes());
         field.extend(data_len.to_be_bytes());
         //= https://www.rfc-editor.org/rfc/rfc5535#section-5
@@ -220,7 +224,8 @@ impl MultiPrefix {
 /// Octets of the DER SEQUENCE that `tail` begins with.
 //= https://www.rfc-editor.org/rfc/rfc3972#section-3
 //= id=C-003
-//# The length of this field is determined by the ASN.1 encoding.
+//# The public key MUST be formatted as a DER-encoded [ITU.X690.2002] ASN.1 structure of the type
+//# SubjectPublicKeyInfo, defined in the Internet X.509 certificate profile [RFC3280].
 fn public_key_len(tail: &[u8]) -> Result<usize, CgaError> {
     let mut reader = SliceReader::new(tail).map_err(|_| CgaError::PublicKey)?;
     match (reader.peek_tag(), reader.tlv_bytes()) {
@@ -245,7 +250,7 @@ fn find_multi_prefix(octets: &[u8], mut at: usize) -> Result<Option<MultiPrefix>
         let len = usize::from(u16::from_be_bytes([l0, l1]));
         let data = rest.get(..len).ok_or(malformed)?;
         //= https://www.rfc-editor.org/rfc/rfc3972#section-3
-        //= id=C-008
+        //= id=C-008,C-027
         //# Implementations MUST ignore the value of any unrecognized
         //# extension fields.
         if u16::from_be_bytes([t0, t1]) == MULTI_PREFIX_TYPE
@@ -331,6 +336,11 @@ mod tests {
         assert_eq!(with(true, &[0x30, 0]).rsa_bits(), None);
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc5535#section-5
+    //= type=test
+    //= id=H-001
+    //# Ext Len: 16-bit unsigned integer. Length of the Extension in octets, not including the
+    //# first 4 octets.
     #[test]
     fn the_p_flag_is_the_first_bit_and_reserved_bits_are_zero() {
         //= https://www.rfc-editor.org/rfc/rfc5535#section-5
@@ -381,7 +391,7 @@ mod tests {
     fn unknown_extensions_are_ignored_before_and_after_the_known_one() {
         //= https://www.rfc-editor.org/rfc/rfc3972#section-3
         //= type=test
-        //= id=C-008
+        //= id=C-008,C-027
         //# Implementations MUST ignore the value of any unrecognized
         //# extension fields.
         let unknown = [0xff, 0xfd, 0, 3, 1, 2, 3];
@@ -409,6 +419,11 @@ mod tests {
         }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc4581#section-2
+    //= type=test
+    //= id=C-039
+    //# Data items to be included in Extension Fields of the CGA Parameter Data Structure MUST be
+    //# encoded using the following Type-Length-Value (TLV) format:
     #[test]
     fn trailing_octets_that_are_no_extension_are_refused() {
         let at = with_extensions(&[]).unwrap().octets().len();
@@ -452,6 +467,11 @@ mod tests {
         assert_eq!(count(8192), Err(CgaError::PrefixCount(8192)));
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc3972#section-3
+    //= type=test
+    //= id=C-003
+    //# The public key MUST be formatted as a DER-encoded [ITU.X690.2002] ASN.1 structure of the
+    //# type SubjectPublicKeyInfo, defined in the Internet X.509 certificate profile [RFC3280].
     #[test]
     fn wrong_der_lengths_are_refused_not_clamped() {
         let indefinite = [0x30, 0x80, 0, 0];

@@ -24,6 +24,11 @@ use crate::{CgaError, Pds, SubnetPrefix};
 //= id=C-021
 //# If the verification fails at any step, the execution of the algorithm
 //# MUST be stopped immediately.
+//= https://www.rfc-editor.org/rfc/rfc3972#section-5
+//= id=C-022,C-023
+//# the verifier SHOULD process all CGAs in the same way regardless of the Sec, modifier, and
+//# collision count values. In particular, the verifier in the SEND protocol SHOULD NOT have any
+//# security policy that differentiates between addresses based on the value of Sec.
 pub fn verify_cga(address: Ipv6Addr, pds: &Pds) -> Result<(), CgaError> {
     check_collision_count(pds)?;
     let (prefix, iid) = split(address);
@@ -40,6 +45,9 @@ pub fn verify_cga(address: Ipv6Addr, pds: &Pds) -> Result<(), CgaError> {
 /// [`CgaError::NoMultiPrefix`] or [`CgaError::NotInSet`], then as [`verify_cga`].
 ///
 /// Source: RFC 5535 §7.2.
+//= https://www.rfc-editor.org/rfc/rfc5535#section-7
+//= id=H-014
+//# The following procedure is only valid for Sec values of 0, 1, and 2.
 pub fn verify_hba(address: Ipv6Addr, pds: &Pds) -> Result<(), CgaError> {
     let set = pds.multi_prefix().ok_or(CgaError::NoMultiPrefix)?;
     let (prefix, iid) = split(address);
@@ -84,6 +92,10 @@ fn check_hashes(pds: &Pds, prefix: SubnetPrefix, iid: u64) -> Result<(), CgaErro
     //= id=C-024
     //# All nodes that implement CGA verification MUST be able to process all
     //# security parameter values Sec = 0, 1, 2, 3, 4, 5, 6, 7.
+    //= https://www.rfc-editor.org/rfc/rfc4982#section-4
+    //= id=C-041
+    //# In any case, an implementation must not simultaneously support two different meanings of a
+    //# Sec value.
     let sec = sec(iid);
     if sec > 0 && !hash2_suffices(hash2_leading_zeros(pds.modifier(), tail), sec) {
         return Err(CgaError::Hash2 { sec });
@@ -131,6 +143,10 @@ mod tests {
         }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc5535#section-7
+    //= type=test
+    //= id=H-014
+    //# The following procedure is only valid for Sec values of 0, 1, and 2.
     #[test]
     fn all_of_an_hba_but_sec_u_and_g_is_checked_in_its_set() {
         let set = generate_hba(&PREFIXES, None, 0, &mut rng(20)).unwrap();
@@ -149,6 +165,11 @@ mod tests {
         }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc4982#section-4
+    //= type=test
+    //= id=C-041
+    //# In any case, an implementation must not simultaneously support two different meanings of a
+    //# Sec value.
     #[test]
     fn a_higher_sec_than_the_parameters_earn_fails_and_a_lower_one_passes() {
         //= https://www.rfc-editor.org/rfc/rfc3972#section-5
@@ -188,6 +209,10 @@ mod tests {
         }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc3972#section-3
+    //= type=test
+    //= id=C-002
+    //# This is an eight-bit unsigned integer that MUST be 0, 1, or 2.
     #[test]
     fn a_collision_count_above_two_fails_in_a_set_too() {
         let set = generate_hba(&PREFIXES, None, 0, &mut rng(26)).unwrap();
@@ -240,6 +265,28 @@ mod tests {
         let set = generate_hba(&PREFIXES, None, 1, &mut rng(25)).unwrap();
         assert_eq!(verify_hba(set[2].0, &set[0].1), Ok(()));
         assert_eq!(verify_cga(set[2].0, &set[0].1), Err(CgaError::SubnetPrefix));
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc3972#section-5
+    //= type=test
+    //= id=C-021
+    //# If the verification fails at any step, the execution of the algorithm MUST be stopped
+    //# immediately.
+    #[test]
+    fn the_first_step_that_fails_is_the_verdict() {
+        let (address, sound) = generate_cga(key(), PREFIXES[0], 0, &mut rng(27)).unwrap();
+        let foreign = Ipv6Addr::from_bits(address.to_bits() ^ (1 << 127) ^ 1);
+        let wrong_hash = Ipv6Addr::from_bits(address.to_bits() ^ (7 << 61) ^ 1);
+        let mut octets = sound.octets().to_vec();
+        octets[24] = 3;
+        let wrong_count = Pds::parse(&octets).unwrap();
+        for (address, pds, verdict) in [
+            (foreign, &wrong_count, CgaError::CollisionCount(3)),
+            (foreign, &sound, CgaError::SubnetPrefix),
+            (wrong_hash, &sound, CgaError::Hash1),
+        ] {
+            assert_eq!(verify_cga(address, pds), Err(verdict));
+        }
     }
 
     #[test]

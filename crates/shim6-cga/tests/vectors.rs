@@ -49,6 +49,10 @@ fn address(vector: &Value, field: &str) -> Ipv6Addr {
     text(vector, field).parse().unwrap()
 }
 
+//= https://www.rfc-editor.org/rfc/rfc3972#section-3
+//= type=test
+//= id=C-009
+//# The two hash values MUST be computed as follows.
 #[test]
 fn every_address_vector_gets_the_verdict_of_the_rfcs() {
     let vectors = vectors("address_vectors");
@@ -98,6 +102,10 @@ fn flags_and_keys_are_read_as_the_vectors_describe_them() {
 }
 
 /// Sound vectors are reproduced to the bit, whoever generated them.
+//= https://www.rfc-editor.org/rfc/rfc3972#section-4
+//= type=test
+//= id=C-010,C-015
+//# A CGA and associated parameters SHOULD be generated as follows:
 #[test]
 fn every_sound_address_is_formed_again_from_its_parameters() {
     let mut formed = 0;
@@ -223,6 +231,16 @@ fn an_hba_locator_beside_signed_ones_must_prove_itself() {
 }
 
 /// PKCS#1 v1.5 is deterministic, so equal keys and lists have equal signatures.
+//= https://www.rfc-editor.org/rfc/rfc3972#section-7.1
+//= type=test
+//= id=C-032
+//# Implementations that initially use short RSA keys SHOULD be prepared to switch to longer keys
+//# when denial-of-service attacks arising from integer factoring become a problem.
+//= https://www.rfc-editor.org/rfc/rfc3972#section-6
+//= type=test
+//= id=C-029
+//# Generate the RSA signature by using the RSASSA-PKCS1-v1_5 [RFC3447] signature algorithm with
+//# the SHA-1 hash algorithm.
 #[test]
 fn our_signatures_equal_those_of_the_vectors() {
     let mut rng = ChaCha20Rng::seed_from_u64(0);
