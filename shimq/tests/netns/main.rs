@@ -7,9 +7,12 @@
 
 mod support;
 
+mod addresses;
+mod bad_input;
 mod coexistence;
 mod cuts;
 mod endings;
 mod messages;
 mod plain_peers;
+mod refusals;
 mod triggers;

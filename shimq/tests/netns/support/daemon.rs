@@ -33,7 +33,12 @@ impl<'n> Daemon<'n> {
     /// Starts one and waits until it has a usable address of each provider. A later one on the same
     /// side finds what the earlier one kept.
     pub(crate) fn start(network: &'n Network, side: Side, config: &str) -> Self {
-        let mut command = Self::command(network, side, &format!("{CHEAP}{config}"));
+        Self::start_exactly(network, side, &format!("{CHEAP}{config}"))
+    }
+
+    /// The same with `config` alone as its configuration.
+    pub(crate) fn start_exactly(network: &'n Network, side: Side, config: &str) -> Self {
+        let mut command = Self::command(network, side, config);
         let log = File::options()
             .create(true)
             .append(true)
@@ -63,12 +68,23 @@ impl<'n> Daemon<'n> {
 
     /// `shimq run` for a host, with `config` as its configuration file.
     pub(crate) fn command(network: &Network, side: Side, config: &str) -> Command {
+        let (state, socket) = (state(network, side), socket(network, side));
+        Self::command_at(network, side, config, [state, socket])
+    }
+
+    /// The same with state directory and control socket elsewhere.
+    pub(crate) fn command_at(
+        network: &Network,
+        side: Side,
+        config: &str,
+        [state, socket]: [PathBuf; 2],
+    ) -> Command {
         let file = network.path(format!("{side}.toml"));
         fs::write(&file, config).unwrap();
         let mut command = network.host(side).command(SHIMQ).unwrap();
         command.arg("run").arg("--config").arg(file);
-        command.arg("--state-dir").arg(state(network, side));
-        command.arg("--socket").arg(socket(network, side));
+        command.arg("--state-dir").arg(state);
+        command.arg("--socket").arg(socket);
         command
     }
 

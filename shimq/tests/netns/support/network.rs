@@ -51,7 +51,8 @@ impl Network {
             }),
             Err(error @ TestbedError::NoPrivilege { .. }) => {
                 // Not by a macro, whose output the test harness would keep to itself.
-                writeln!(io::stderr(), "SKIPPED: {error}").unwrap();
+                let skipped = format!("SKIPPED: {error}\n");
+                io::stderr().write_all(skipped.as_bytes()).unwrap();
                 None
             }
             Err(error) => panic!("{error}"),

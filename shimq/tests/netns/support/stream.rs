@@ -37,24 +37,24 @@ impl Stream {
             unreachable!("bound to an IPv6 address");
         };
         let from = from.into();
-        let received = network
+        let client = network
             .hosts
             .a
             .enter(|| connect(from, to))
             .unwrap()
             .unwrap();
-        let local = received.local_addr().unwrap();
-        let (sent, _) = listener.accept().unwrap();
+        let local = client.local_addr().unwrap();
+        let (server, _) = listener.accept().unwrap();
 
         let arrivals = Arc::new(Mutex::new(Vec::new()));
         let ending = Ending::default();
         let sender = {
             let ending = Arc::clone(&ending.0);
-            thread::spawn(move || send(sent, &ending))
+            thread::spawn(move || send(server, &ending))
         };
         let receiver = {
             let arrivals = Arc::clone(&arrivals);
-            thread::spawn(move || receive(received, &arrivals))
+            thread::spawn(move || receive(client, &arrivals))
         };
         let stream = Self {
             arrivals,
@@ -156,7 +156,7 @@ fn send(mut stream: TcpStream, ending: &AtomicBool) -> io::Result<Digest> {
 fn receive(mut stream: TcpStream, arrivals: &Mutex<Vec<(Instant, usize)>>) -> io::Result<Digest> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut digest = Context::new(&SHA256);
-    let mut chunk = [0; 1 << 16];
+    let mut chunk = vec![0; 1 << 16];
     loop {
         match stream.read(&mut chunk)? {
             0 => return Ok(digest.finish()),
