@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Config, DEFAULT_SOCKET};
 use crate::control::{self, Request};
 use crate::demo::{self, DemoArgs};
+use crate::tools::{self, CgaCommand, HbaCommand, KeygenArgs, ToolError};
 use crate::{daemon, host};
 
 /// IPv6 host multihoming: connections outlive their path (Shim6, RFC 5533).
@@ -37,6 +38,14 @@ enum Command {
     Monitor(AskArgs),
     /// Print the nftables ruleset, for hosts that load it themselves.
     Rules(RulesArgs),
+    /// Make a private key.
+    Keygen(KeygenArgs),
+    /// Addresses that hash a key (CGA, RFC 3972): generate, verify, show.
+    #[command(subcommand)]
+    Cga(CgaCommand),
+    /// Sets of addresses that hash each other's prefixes (HBA, RFC 5535): generate, verify.
+    #[command(subcommand)]
+    Hba(HbaCommand),
 }
 
 #[derive(Args, Debug)]
@@ -119,6 +128,8 @@ enum Failure {
     Demo(#[from] demo::DemoError),
     #[error(transparent)]
     Host(#[from] host::HostError),
+    #[error(transparent)]
+    Tool(#[from] ToolError),
     #[error("a daemon runs at {0} and would add them again: stop it first")]
     Running(PathBuf),
     #[error("{0}")]
@@ -158,6 +169,9 @@ impl Command {
                 write!(io::stdout(), "{}", shimq_netfilter::rules::print(&rules))?;
                 Ok(ExitCode::SUCCESS)
             }
+            Self::Keygen(args) => Ok(tools::keygen(&args)?),
+            Self::Cga(command) => Ok(tools::cga(&command)?),
+            Self::Hba(command) => Ok(tools::hba(&command)?),
         }
     }
 }

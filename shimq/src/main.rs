@@ -7,6 +7,8 @@ mod control;
 mod daemon;
 mod demo;
 mod host;
+mod search;
+mod tools;
 
 use std::process::ExitCode;
 

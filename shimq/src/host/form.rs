@@ -26,9 +26,7 @@ use super::netlink::Kernel;
 use super::store::{Parameters, Store};
 use super::watch::{Interface, InterfaceAddress, Lifetime, Lifetimes, Snapshot};
 use super::{HostError, InterfaceChoice, PROTOCOL, SubnetPrefix};
-
-/// Modifiers to try before looking whether the search is still wanted.
-const SEARCH_STRIDE: u64 = 1 << 14;
+use crate::search::all_processors;
 
 /// Length in bits of a prefix that a CGA can have (RFC 3972 §3).
 const PREFIX_LEN: u8 = 64;
@@ -349,13 +347,12 @@ fn search(
     start: Modifier,
     unwanted: &AtomicBool,
 ) -> Result<Option<Parameters>, CgaError> {
-    let mut search = Search::new(key.public_key(), &[], sec, start)?;
-    while !unwanted.load(Ordering::Relaxed) {
-        if let Some(modifier) = search.step(SEARCH_STRIDE) {
-            return form_address(modifier, prefix, 0, key.public_key(), &[], sec).map(Some);
-        }
-    }
-    Ok(None)
+    let whole = Search::new(key.public_key(), &[], sec, start)?;
+    crate::search::search(&whole, all_processors(), |_| {
+        !unwanted.load(Ordering::Relaxed)
+    })
+    .map(|modifier| form_address(modifier, prefix, 0, key.public_key(), &[], sec))
+    .transpose()
 }
 
 /// A message about an address of ours.
