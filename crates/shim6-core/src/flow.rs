@@ -28,6 +28,8 @@ pub struct Account {
     bytes_received: AtomicU64,
     last_sent: AtomicU64,
     last_received: AtomicU64,
+    /// When a table last saw something arrive itself, in microseconds.
+    last_seen: AtomicU64,
     /// When a packet was last copied for sending it again.
     last_copied: AtomicU64,
     /// When the Send Timer was started (RFC 5534 §6.2), in microseconds; 0 while it is stopped.
@@ -120,6 +122,17 @@ impl Account {
             self.bytes_sent.load(Relaxed),
             self.bytes_received.load(Relaxed),
         )
+    }
+
+    /// Notes a packet that a table saw arrive, `octets` long.
+    fn saw(&self, now: Instant, octets: usize) {
+        self.last_seen.store(now.as_micros(), Relaxed);
+        self.received(now, 1, octets as u64);
+    }
+
+    /// How long ago a table saw something arrive.
+    fn seen_since(&self, now: Instant) -> Duration {
+        now.since(Instant::from_micros(self.last_seen.load(Relaxed)))
     }
 
     /// Whether another unanswered packet may be copied: a flood of them must not cost a copy each.
@@ -382,14 +395,15 @@ impl FlowTable {
         let Some(flow) = self.default.get(&ulids) else {
             return Some(Notice::Candidate(ulids));
         };
-        flow.account.received(now, 1, octets as u64);
+        flow.account.saw(now, octets);
         flow.watched.then_some(Notice::Payload(flow.local_tag))
     }
 
     /// Accounts for a packet sent, unless the kernel does; says so if it goes into silence.
     fn note_sent(&self, flow: &Flow, octets: usize, now: Instant) -> Option<Notice> {
         let silent = if self.kernel_counts && flow.path == Path::Untouched {
-            true
+            // The kernel heard nothing; but of what arrives tagged it knows nothing.
+            flow.account.seen_since(now) >= self.suspicious_silence
         } else {
             let silent = flow
                 .account
@@ -451,7 +465,7 @@ impl FlowTable {
         {
             return (Verdict::Drop(DropReason::Malformed), None);
         }
-        flow.account.received(now, 1, packet.octets().len() as u64);
+        flow.account.saw(now, packet.octets().len());
         (Verdict::Rewritten, told.then_some(Notice::Payload(tag)))
     }
 

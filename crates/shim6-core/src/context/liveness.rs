@@ -97,6 +97,8 @@ impl Endpoint {
                     peer: ProbedLocator::new(peer, Answer::nonce()),
                 })
         });
+        let inbound_moved = answered_on != context.inbound;
+        context.inbound = answered_on;
         // Heard on the old pair since the doubt arose: the silence was a pause, not a failure.
         let heard = context
             .account
@@ -104,7 +106,7 @@ impl Endpoint {
             .is_some_and(|at| at > exploration.since);
         let unfounded = exploration.cause == Cause::Silence && heard;
         let Some(next) = next.filter(|_| !unfounded) else {
-            if answered_on != from {
+            if inbound_moved {
                 // Our direction works and the peer's did not: what it sent in answer is lost.
                 Self::schedule_resend(context, now);
             } else if exploration.cause == Cause::Silence {

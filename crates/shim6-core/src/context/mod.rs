@@ -163,6 +163,8 @@ pub(crate) struct Context {
     pub(crate) peer: PeerLocators,
     /// Lp(local), Lp(peer).
     pub(crate) current: CurrentPair,
+    /// The pair on which the peer ended the last exploration, seen from this host: where it sends.
+    pub(crate) inbound: LocatorPair,
     pub(crate) exchange: Option<Exchange>,
     /// Whether I2 or I2bis found no answer and I1 was tried anew: that happens once.
     pub(crate) fell_back: bool,
@@ -172,6 +174,8 @@ pub(crate) struct Context {
     pub(crate) silence: Option<Box<Silence>>,
     /// Doubts that turned out to be unfounded, and when the last one did.
     pub(crate) false_alarms: (u32, Instant),
+    /// When the current pair was last tested for a silence.
+    pub(crate) tested_at: Instant,
     pub(crate) account: Arc<Account>,
     pub(crate) initiated: bool,
     pub(crate) created: Instant,

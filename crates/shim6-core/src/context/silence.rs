@@ -59,13 +59,17 @@ impl Endpoint {
         let Some(mut context) = found else { return };
         let original = unmapped(packet, context.ulids);
         if context.state.has_peer() {
-            if left_on(packet) == Some(context.current.pair()) {
+            let heard = context.account.last_received();
+            let silent =
+                heard.is_none_or(|heard| now.since(heard) >= self.config.suspicious_silence);
+            if left_on(packet) != Some(context.current.pair()) {
+                // It left while payload moved: on the dead pair, and perhaps the peer waits for it.
+                let path = context.flow().path;
+                self.resends
+                    .extend(original.and_then(|original| on_path(original, path)));
+            } else if silent {
                 context.keep(now, original);
                 self.suspect(&mut context, now);
-            } else if let Some(original) = original {
-                // It left while payload moved: a packet on the dead pair, perhaps the one that the peer
-                // waits for.
-                self.resends.extend(on_path(original, context.flow().path));
             }
         }
         self.settle(context, now);
@@ -78,10 +82,11 @@ impl Endpoint {
         };
         if context.reap.state() != reap::State::Operational
             || now.since(since) < self.patience(context, now)
-            || now.since(context.false_alarms.1) < self.config.test_interval
+            || now.since(context.tested_at) < self.config.test_interval
         {
             return;
         }
+        context.tested_at = now;
         self.explore(context, Cause::Silence, now);
     }
 
