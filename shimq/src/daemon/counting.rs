@@ -53,6 +53,14 @@ impl KernelCounting {
         self.counted.remove(&ulids);
     }
 
+    /// The kernel's counters began at zero again.
+    pub(crate) fn begin_anew(&mut self) {
+        for counted in self.counted.values_mut() {
+            (counted.packets_sent, counted.bytes_sent) = (0, 0);
+            (counted.packets_received, counted.bytes_received) = (0, 0);
+        }
+    }
+
     /// Whether there is nothing to read.
     pub(crate) fn is_empty(&self) -> bool {
         self.counted.is_empty()

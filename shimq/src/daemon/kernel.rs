@@ -1,6 +1,8 @@
 //! What the kernel is told of the flows: the sets of our table follow the endpoint.
 //!
-//! Changes are gathered and made in one transaction, after the queue threads know of them.
+//! Changes are gathered and made in one transaction, after the queue threads know of them. Somebody
+//! else may take the rules away at any time; that ends nothing. Packets then pass as if there were no
+//! shimq, and [`Kernel::mend`] brings the rules back with all that was in them.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::Ipv6Addr;
@@ -23,7 +25,13 @@ const FRESH: Duration = Duration::from_millis(5);
 
 /// The ruleset in force, and what is in its sets.
 pub(crate) struct Kernel {
-    ruleset: Ruleset,
+    owner: RulesetOwner,
+    rules: RulesetConfig,
+    statement: Statement,
+    /// `None` while it is lost.
+    ruleset: Option<Ruleset>,
+    /// Times that it was lost.
+    losses: u64,
     /// Whether the kernel counts for REAP; otherwise every packet is queued.
     counts: bool,
     counting: KernelCounting,
@@ -42,12 +50,13 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// Loads the rules, or takes over those that the operator loaded.
     pub(crate) fn start(config: &Config, rules: &RulesetConfig) -> Result<Self, RulesError> {
-        let ruleset = match config.ruleset {
-            RulesetOwner::Own => Ruleset::load(rules)?,
-            RulesetOwner::External => Ruleset::attach(rules)?,
-        };
+        let ruleset = obtain(config.ruleset, rules)?;
         Ok(Self {
-            ruleset,
+            owner: config.ruleset,
+            rules: rules.clone(),
+            statement: ruleset.statement(),
+            ruleset: Some(ruleset),
+            losses: 0,
             counts: rules.mode == Mode::Queue,
             counting: KernelCounting::default(),
             identities: BTreeSet::new(),
@@ -63,7 +72,12 @@ impl Kernel {
 
     /// How this kernel queues.
     pub(crate) fn statement(&self) -> Statement {
-        self.ruleset.statement()
+        self.statement
+    }
+
+    /// Times that the rules were lost, and whether they are now.
+    pub(crate) fn losses(&self) -> (u64, bool) {
+        (self.losses, self.ruleset.is_none())
     }
 
     /// How often the counters were read.
@@ -77,10 +91,61 @@ impl Kernel {
     }
 
     /// Reads the counters into the accounts; returns watched flows that heard something.
-    pub(crate) fn poll_counters(&mut self, now: Instant) -> Result<Vec<Arc<Flow>>, RulesError> {
+    pub(crate) fn poll_counters(&mut self, now: Instant) -> Vec<Arc<Flow>> {
         self.polls += 1;
         self.polled_at = now;
-        self.counting.poll(&mut self.ruleset, now)
+        let Some(ruleset) = &mut self.ruleset else {
+            return Vec::new();
+        };
+        match self.counting.poll(ruleset, now) {
+            Ok(heard) => heard,
+            Err(error) => {
+                self.lose(&error);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Looks whether the rules are what they should be, and brings them back if not.
+    pub(crate) fn mend(&mut self) {
+        if let Some(ruleset) = &mut self.ruleset {
+            if let Err(error) = ruleset.verify() {
+                self.lose(&error);
+            }
+            return;
+        }
+        match obtain(self.owner, &self.rules) {
+            Ok(ruleset) => {
+                tracing::info!("the rules are back");
+                self.ruleset = Some(ruleset);
+                self.refill();
+            }
+            Err(error) => tracing::debug!(%error, "the rules are not to be had"),
+        }
+    }
+
+    fn lose(&mut self, error: &RulesError) {
+        tracing::error!(%error, "the rules are lost; packets pass as if there were no shimq");
+        self.ruleset = None;
+        self.losses += 1;
+    }
+
+    /// Puts into fresh sets what was in the old ones.
+    fn refill(&mut self) {
+        self.counting.begin_anew();
+        self.changes = self
+            .identities
+            .iter()
+            .map(|&address| Change::AddIdentity(address))
+            .collect();
+        self.changes.extend(
+            self.contexts
+                .iter()
+                .map(|&ulids| Change::AddContext(pair(ulids))),
+        );
+        self.changes
+            .extend(self.mapped.iter().map(|&ulids| Change::Map(pair(ulids))));
+        self.commit();
     }
 
     /// Whether the accounts lag behind the kernel's counters by more than a decision may.
@@ -94,7 +159,7 @@ impl Kernel {
     }
 
     /// Packets of these addresses, and no others, may get contexts.
-    pub(crate) fn set_identities(&mut self, identities: &[Ipv6Addr]) -> Result<(), RulesError> {
+    pub(crate) fn set_identities(&mut self, identities: &[Ipv6Addr]) {
         let wanted: BTreeSet<_> = identities.iter().copied().collect();
         for &gone in self.identities.difference(&wanted) {
             self.changes.push(Change::RemoveIdentity(gone));
@@ -103,7 +168,7 @@ impl Kernel {
             self.changes.push(Change::AddIdentity(new));
         }
         self.identities = wanted;
-        self.commit()
+        self.commit();
     }
 
     /// Follows a flow. Counted from its first day to its last, so that untagged packets of the peer
@@ -161,18 +226,26 @@ impl Kernel {
     }
 
     /// Makes the gathered changes.
-    pub(crate) fn commit(&mut self) -> Result<(), RulesError> {
-        if self.changes.is_empty() {
-            return Ok(());
+    pub(crate) fn commit(&mut self) {
+        let changes = std::mem::take(&mut self.changes);
+        let Some(ruleset) = self.ruleset.as_mut().filter(|_| !changes.is_empty()) else {
+            return;
+        };
+        if let Err(error) = ruleset.apply(&changes) {
+            self.lose(&error);
         }
-        let result = self.ruleset.apply(&self.changes);
-        self.changes.clear();
-        result
     }
 
     /// Takes the rules out of force.
     pub(crate) fn stop(self) -> Result<(), RulesError> {
-        self.ruleset.remove()
+        self.ruleset.map_or(Ok(()), Ruleset::remove)
+    }
+}
+
+fn obtain(owner: RulesetOwner, rules: &RulesetConfig) -> Result<Ruleset, RulesError> {
+    match owner {
+        RulesetOwner::Own => Ruleset::load(rules),
+        RulesetOwner::External => Ruleset::attach(rules),
     }
 }
 

@@ -170,20 +170,23 @@ impl Daemon {
                 }
                 changed = inputs.locators.recv() => {
                     let Some(changed) = changed else { break None };
-                    self.handle_locators(&changed)?;
+                    self.handle_locators(&changed);
                     if !ready && !self.locators.is_empty() {
                         ready = true;
                         tell_service_manager();
                     }
                 }
                 () = until(due) => self.endpoint.handle_timeout(clock::now()),
-                _ = poll.tick(), if self.kernel.counts_something() => self.poll_counters()?,
-                _ = watch.tick() => self.look_after_queues()?,
+                _ = poll.tick(), if self.kernel.counts_something() => self.poll_counters(),
+                _ = watch.tick() => {
+                    self.look_after_queues()?;
+                    self.kernel.mend();
+                }
                 Some(asked) = inputs.asked.recv() => self.answer(asked).await,
                 _ = terminate.recv() => break Some(()),
                 _ = interrupt.recv() => break Some(()),
             }
-            self.carry_out().await?;
+            self.carry_out().await;
         };
         if ended.is_some() {
             tracing::info!("stopping; addresses stay: `shimq locators release` removes them");
@@ -222,7 +225,7 @@ impl Daemon {
         }
     }
 
-    fn handle_locators(&mut self, changed: &LocatorsChanged) -> Result<(), DaemonError> {
+    fn handle_locators(&mut self, changed: &LocatorsChanged) {
         let provable = |locator: &&host::LocalLocator| {
             locator.key.is_some() || locator.pds.kind() != shim6_cga::Kind::Cga
         };
@@ -246,27 +249,23 @@ impl Daemon {
             );
         }
         self.locators = locators.iter().map(|locator| locator.address).collect();
-        self.kernel.set_identities(&self.locators)?;
+        self.kernel.set_identities(&self.locators);
         self.injector.retain(&self.locators);
         self.endpoint.handle_local_locators(clock::now(), &locators);
-        Ok(())
     }
 
     /// Before a decision hangs on what was heard last: the counters as they are now.
     fn freshen_counters(&mut self, now: Instant) {
-        if self.kernel.is_stale(now)
-            && let Err(error) = self.poll_counters()
-        {
-            tracing::error!(%error, "cannot read the kernel's counters");
+        if self.kernel.is_stale(now) {
+            self.poll_counters();
         }
     }
 
-    fn poll_counters(&mut self) -> Result<(), DaemonError> {
+    fn poll_counters(&mut self) {
         let now = clock::now();
-        for flow in self.kernel.poll_counters(now)? {
+        for flow in self.kernel.poll_counters(now) {
             self.endpoint.handle_payload_received(now, flow.local_tag);
         }
-        Ok(())
     }
 
     fn look_after_queues(&mut self) -> Result<(), DaemonError> {
@@ -294,7 +293,7 @@ impl Daemon {
     }
 
     /// Carries out what the core has to say.
-    async fn carry_out(&mut self) -> Result<(), DaemonError> {
+    async fn carry_out(&mut self) {
         while let Some(update) = self.endpoint.poll_flow_update() {
             // Threads first: a packet that a set sends to a queue finds its flow there.
             for queue in &self.queues {
@@ -305,13 +304,16 @@ impl Daemon {
                 FlowUpdate::Remove(flow) => self.kernel.remove(&flow),
             }
         }
-        self.kernel.commit()?;
+        self.kernel.commit();
         for (ulids, is_mapped) in self.kernel.take_remapped() {
             // The link of the ULIDs may be the one that died: sockets keep a route all the same.
-            if is_mapped {
-                self.host.set_anchor(ulids.local, ulids.peer, None).await?;
+            let anchored = if is_mapped {
+                self.host.set_anchor(ulids.local, ulids.peer, None).await
             } else {
-                self.host.remove_anchor(ulids.local, ulids.peer).await?;
+                self.host.remove_anchor(ulids.local, ulids.peer).await
+            };
+            if let Err(error) = anchored {
+                tracing::warn!(%ulids, %error, "no route is kept in reserve");
             }
         }
         while let Some(transmit) = self.endpoint.poll_transmit() {
@@ -334,7 +336,6 @@ impl Daemon {
                 self.server.publish(&line);
             }
         }
-        Ok(())
     }
 
     async fn answer(&mut self, Asked { request, answer }: Asked) {
@@ -377,6 +378,8 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: now.since(self.started).as_secs(),
             ruleset: self.kernel.statement().to_string(),
+            ruleset_losses: self.kernel.losses().0,
+            ruleset_lost: self.kernel.losses().1,
             contexts: contexts.len(),
             established: count(&|view| view.state == State::Established),
             exploring: count(&|view| view.reap != shim6_core::ReapState::Operational),

@@ -207,6 +207,8 @@ pub(crate) struct StatusReport {
     pub(crate) version: &'static str,
     pub(crate) uptime_s: u64,
     pub(crate) ruleset: String,
+    pub(crate) ruleset_lost: bool,
+    pub(crate) ruleset_losses: u64,
     pub(crate) contexts: usize,
     pub(crate) established: usize,
     pub(crate) exploring: usize,
