@@ -1,0 +1,487 @@
+//! One endpoint on the bench: a test plays its peers, message by message, and moves its clock.
+
+use std::net::Ipv6Addr;
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use shim6_core::{
+    Config, ContextView, DropReason, Endpoint, Event, FlowTable, Instant, LocalLocator,
+    LocatorPair, Notice, State, Transmit, UlidPair, Verdict, VolumeOrAge,
+};
+use shim6_sim::{cga, control_packet, hba, prefix};
+use shim6_wire::{
+    Class, ContextTag, Fii, Generation, I1, I2, I2bis, InitiatorNonce, ListedLocator, LocatorList,
+    LocatorOptions, Message, Packet, R1, R1bis, R2, ResponderNonce, Ulids, Validator,
+    VerificationMethod, classify,
+};
+
+/// A message that the endpoint sent.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Sent {
+    pub(crate) at: Instant,
+    pub(crate) pair: LocatorPair,
+    pub(crate) message: Message,
+}
+
+/// The endpoint under test. Pairs are seen from it.
+pub(crate) struct Subject {
+    pub(crate) now: Instant,
+    pub(crate) events: Vec<Event>,
+    endpoint: Endpoint,
+    table: FlowTable,
+    locators: Vec<LocalLocator>,
+}
+
+impl Subject {
+    /// A host with two HBAs.
+    pub(crate) fn new() -> Self {
+        Self::with(Config::default(), hba(0, &[prefix(0, 0), prefix(0, 1)]))
+    }
+
+    pub(crate) fn with(config: Config, locators: Vec<LocalLocator>) -> Self {
+        Self::seeded(config, locators, 1)
+    }
+
+    pub(crate) fn seeded(config: Config, locators: Vec<LocalLocator>, seed: u8) -> Self {
+        let mut endpoint = Endpoint::new(config, Box::new(VolumeOrAge::default()), [seed; 32]);
+        let table = endpoint.flow_table();
+        let mut subject = Self {
+            now: Instant::from_micros(1_000_000),
+            events: Vec::new(),
+            endpoint,
+            table,
+            locators: Vec::new(),
+        };
+        subject.set_locators(locators);
+        subject
+    }
+
+    pub(crate) fn address(&self, index: usize) -> Ipv6Addr {
+        self.locators[index].address
+    }
+
+    pub(crate) fn set_locators(&mut self, locators: Vec<LocalLocator>) -> Vec<Sent> {
+        self.endpoint.handle_local_locators(self.now, &locators);
+        self.locators = locators;
+        self.take()
+    }
+
+    /// Marks an address as usable or not.
+    pub(crate) fn set_usable(&mut self, index: usize, usable: bool) -> Vec<Sent> {
+        let mut locators = self.locators.clone();
+        locators[index].usable = usable;
+        self.set_locators(locators)
+    }
+
+    /// Begins a context.
+    pub(crate) fn trigger(&mut self, ulids: UlidPair) -> Vec<Sent> {
+        assert!(self.endpoint.handle_trigger(self.now, ulids));
+        self.take()
+    }
+
+    /// Begins a context; returns its I1.
+    pub(crate) fn begin(&mut self, ulids: UlidPair) -> I1 {
+        let sent = only(self.trigger(ulids));
+        let Message::I1(i1) = sent.message else {
+            panic!("{sent:?}")
+        };
+        i1
+    }
+
+    /// The peer answers an I1; returns the I2 that comes of it.
+    pub(crate) fn hear_r1(&mut self, pair: LocatorPair, initiator_nonce: InitiatorNonce) -> I2 {
+        let sent = only(self.hear(pair, &r1_for(initiator_nonce)));
+        let Message::I2(i2) = sent.message else {
+            panic!("{sent:?}")
+        };
+        i2
+    }
+
+    /// The peer has lost the context of `tag`; returns the I2bis that comes of it.
+    pub(crate) fn hear_r1bis(&mut self, pair: LocatorPair, tag: ContextTag) -> I2bis {
+        let sent = only(self.hear(pair, &r1bis_for(tag)));
+        let Message::I2bis(i2bis) = sent.message else {
+            panic!("{sent:?}")
+        };
+        i2bis
+    }
+
+    /// Payload with a tag arrives that the subject does not know; returns its R1bis.
+    pub(crate) fn hear_unknown_tag(&mut self, pair: LocatorPair, tag: ContextTag) -> R1bis {
+        let (delivered, sent) = self.receive(tagged(pair, tag));
+        assert_eq!(delivered, None);
+        let sent = only(sent);
+        let Message::R1bis(r1bis) = sent.message else {
+            panic!("{sent:?}")
+        };
+        r1bis
+    }
+
+    /// A control message arrives; returns what is sent for it.
+    pub(crate) fn hear(&mut self, pair: LocatorPair, message: &Message) -> Vec<Sent> {
+        let packet = control_packet(&Transmit {
+            source: pair.peer,
+            destination: pair.local,
+            message: message.emit(),
+        });
+        let (delivered, sent) = self.receive(packet);
+        assert_eq!(delivered, None, "a control message is no payload");
+        sent
+    }
+
+    /// Any packet arrives; returns what the upper layer gets and what is sent for it.
+    pub(crate) fn receive(&mut self, mut octets: Vec<u8>) -> (Option<Vec<u8>>, Vec<Sent>) {
+        let end = octets.len();
+        let mut packet = Packet::new(&mut octets, 0, end).unwrap();
+        let (verdict, notice) = self.table.incoming(&mut packet, self.now);
+        if let Some(Notice::Packet) = notice {
+            self.endpoint.handle_packet(self.now, packet.octets());
+        } else if let Some(Notice::Payload(tag)) = notice {
+            self.endpoint.handle_payload_received(self.now, tag);
+        }
+        let delivered = match verdict {
+            Verdict::Accept | Verdict::Rewritten => Some(packet.octets().to_vec()),
+            Verdict::Replaced(packet) => Some(packet),
+            Verdict::Drop(_) => None,
+        };
+        (delivered, self.take())
+    }
+
+    /// Payload of the peer arrives as it was sent: on the ULIDs, or tagged.
+    pub(crate) fn receive_payload(&mut self, ulids: UlidPair) -> Vec<Sent> {
+        let (delivered, sent) = self.receive(payload(ulids.peer, ulids.local));
+        assert!(delivered.is_some());
+        sent
+    }
+
+    /// The upper layer sends a packet between `ulids`; returns it as it leaves.
+    pub(crate) fn send_payload(&mut self, ulids: UlidPair) -> Vec<u8> {
+        let mut octets = vec![0; Packet::HEADROOM];
+        octets.extend(payload(ulids.local, ulids.peer));
+        let end = octets.len();
+        let mut packet = Packet::new(&mut octets, Packet::HEADROOM, end).unwrap();
+        let (verdict, _) = self.table.outgoing(&mut packet, self.now);
+        assert!(matches!(verdict, Verdict::Accept | Verdict::Rewritten));
+        packet.octets().to_vec()
+    }
+
+    /// Lets time pass; returns what timers send.
+    pub(crate) fn wait(&mut self, span: Duration) -> Vec<Sent> {
+        let end = self.now + span;
+        let mut sent = Vec::new();
+        while let Some(due) = self.endpoint.poll_timeout().filter(|&due| due <= end) {
+            self.now = self.now.max(due);
+            self.endpoint.handle_timeout(self.now);
+            sent.extend(self.take());
+        }
+        self.now = end;
+        sent
+    }
+
+    pub(crate) fn contexts(&self) -> Vec<ContextView> {
+        self.endpoint.contexts()
+    }
+
+    /// The default context between `ulids`.
+    pub(crate) fn context(&self, ulids: UlidPair) -> Option<ContextView> {
+        let is_it = |c: &ContextView| (c.ulids, c.fii) == (ulids, Fii::DEFAULT);
+        self.contexts().into_iter().find(is_it)
+    }
+
+    /// The state of that context; `None` for IDLE.
+    pub(crate) fn state(&self, ulids: UlidPair) -> Option<State> {
+        self.context(ulids).map(|context| context.state)
+    }
+
+    pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
+        self.endpoint.counters().dropped(reason)
+    }
+
+    fn take(&mut self) -> Vec<Sent> {
+        while let Some(update) = self.endpoint.poll_flow_update() {
+            self.table.apply(update);
+        }
+        while let Some(event) = self.endpoint.poll_event() {
+            self.events.push(event);
+        }
+        let mut sent = Vec::new();
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            sent.push(Sent {
+                at: self.now,
+                pair: LocatorPair {
+                    local: transmit.source,
+                    peer: transmit.destination,
+                },
+                message: Message::parse(&transmit.message).unwrap(),
+            });
+        }
+        sent
+    }
+}
+
+/// The only message sent.
+pub(crate) fn only(sent: Vec<Sent>) -> Sent {
+    let [one] = <[Sent; 1]>::try_from(sent).unwrap();
+    one
+}
+
+/// A peer that a test plays.
+pub(crate) struct Peer {
+    pub(crate) locators: Vec<LocalLocator>,
+    /// CT(peer), as the subject sees it.
+    pub(crate) tag: ContextTag,
+    pub(crate) nonce: InitiatorNonce,
+    pub(crate) generation: Generation,
+}
+
+impl Peer {
+    /// A host with HBAs, as many as `providers`.
+    pub(crate) fn hba(providers: u16) -> Self {
+        Self::of(hba(1, &prefixes(1, providers)))
+    }
+
+    /// A host with CGAs of one key.
+    pub(crate) fn cga(providers: u16) -> Self {
+        Self::of(cga(1, &prefixes(1, providers), 1))
+    }
+
+    fn of(locators: Vec<LocalLocator>) -> Self {
+        Self {
+            locators,
+            tag: ContextTag::from_bits(0x2345_6789_abcd),
+            nonce: InitiatorNonce(0x0b0b_0b0b),
+            generation: Generation(77),
+        }
+    }
+
+    pub(crate) fn address(&self, index: usize) -> Ipv6Addr {
+        self.locators[index].address
+    }
+
+    /// All of its locators, and their proof.
+    pub(crate) fn options(&self) -> LocatorOptions {
+        self.listing(&self.locators.iter().map(|l| l.address).collect::<Vec<_>>())
+    }
+
+    /// A list of any addresses, proven as well as this host can.
+    pub(crate) fn listing(&self, addresses: &[Ipv6Addr]) -> LocatorOptions {
+        let ulid = &self.locators[0];
+        let method = match ulid.key {
+            Some(_) => VerificationMethod::Cga,
+            None => VerificationMethod::Hba,
+        };
+        let locators = addresses
+            .iter()
+            .map(|&address| ListedLocator { address, method });
+        let sign = |key: &shim6_cga::SigningKey| {
+            key.sign(
+                self.generation.0,
+                addresses,
+                &mut ChaCha20Rng::seed_from_u64(1),
+            )
+        };
+        LocatorOptions {
+            list: Some(LocatorList {
+                generation: self.generation,
+                locators: locators.collect(),
+            }),
+            preferences: None,
+            pds: Some(ulid.pds.octets().to_vec()),
+            signature: ulid.key.as_deref().map(sign),
+        }
+    }
+
+    pub(crate) fn i1(&self, line: Line) -> Message {
+        Message::I1(I1 {
+            initiator_tag: self.tag,
+            initiator_nonce: self.nonce,
+            ulids: line.option(),
+            fii: line.fii,
+        })
+    }
+
+    pub(crate) fn i2(&self, line: Line, r1: &R1, locators: LocatorOptions) -> Message {
+        Message::I2(I2 {
+            initiator_tag: self.tag,
+            initiator_nonce: self.nonce,
+            responder_nonce: r1.responder_nonce,
+            validator: r1.validator.clone(),
+            ulids: line.option(),
+            fii: line.fii,
+            locators,
+            keepalive_timeout: None,
+        })
+    }
+
+    pub(crate) fn i2bis(&self, line: Line, r1bis: &R1bis, locators: LocatorOptions) -> Message {
+        Message::I2bis(I2bis {
+            initiator_tag: self.tag,
+            initiator_nonce: self.nonce,
+            responder_nonce: r1bis.responder_nonce,
+            packet_tag: r1bis.packet_tag,
+            validator: r1bis.validator.clone(),
+            ulids: line.option(),
+            fii: line.fii,
+            locators,
+            keepalive_timeout: None,
+        })
+    }
+
+    pub(crate) fn r2(&self, initiator_nonce: InitiatorNonce, locators: LocatorOptions) -> Message {
+        Message::R2(R2 {
+            responder_tag: self.tag,
+            initiator_nonce,
+            locators,
+            keepalive_timeout: None,
+        })
+    }
+
+    /// The peer begins a context: I1, R1, I2, R2. Returns the R2.
+    pub(crate) fn begin(&self, subject: &mut Subject, line: Line) -> R2 {
+        self.begin_with(subject, line, self.options())
+    }
+
+    pub(crate) fn begin_with(
+        &self,
+        subject: &mut Subject,
+        line: Line,
+        locators: LocatorOptions,
+    ) -> R2 {
+        let r1 = self.ask(subject, line);
+        let r2 = only(subject.hear(line.pair, &self.i2(line, &r1, locators)));
+        let Message::R2(r2) = r2.message else {
+            panic!("{r2:?}")
+        };
+        r2
+    }
+
+    /// I1 and R1.
+    pub(crate) fn ask(&self, subject: &mut Subject, line: Line) -> R1 {
+        let r1 = only(subject.hear(line.pair, &self.i1(line)));
+        let Message::R1(r1) = r1.message else {
+            panic!("{r1:?}")
+        };
+        r1
+    }
+
+    /// The subject begins a context and the peer lets it. Returns I1 and I2.
+    pub(crate) fn be_asked(&self, subject: &mut Subject, ulids: UlidPair) -> (I1, I2) {
+        let i1 = subject.begin(ulids);
+        let i2 = subject.hear_r1(ulids.into(), i1.initiator_nonce);
+        let r2 = self.r2(i2.initiator_nonce, self.options());
+        assert_eq!(subject.hear(ulids.into(), &r2), []);
+        assert_eq!(subject.state(ulids), Some(State::Established));
+        (i1, i2)
+    }
+}
+
+/// What permits a peer to send I2 or I2bis.
+pub(crate) enum R1orBis {
+    R1(R1),
+    R1bis(R1bis),
+}
+
+impl R1orBis {
+    /// The I2 or I2bis.
+    pub(crate) fn use_by(&self, peer: &Peer, line: Line, locators: LocatorOptions) -> Message {
+        match self {
+            Self::R1(r1) => peer.i2(line, r1, locators),
+            Self::R1bis(r1bis) => peer.i2bis(line, r1bis, locators),
+        }
+    }
+}
+
+/// For whom a message is, and on which pair it goes, seen from the subject.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line {
+    pub(crate) ulids: UlidPair,
+    pub(crate) pair: LocatorPair,
+    pub(crate) fii: Option<Fii>,
+}
+
+impl Line {
+    pub(crate) fn on_ulids(ulids: UlidPair) -> Self {
+        Self {
+            ulids,
+            pair: ulids.into(),
+            fii: None,
+        }
+    }
+
+    /// The ULIDs as the peer writes them, if the addresses do not tell them.
+    fn option(self) -> Option<Ulids> {
+        (self.pair != self.ulids.into()).then_some(Ulids {
+            sender: self.ulids.peer,
+            receiver: self.ulids.local,
+        })
+    }
+}
+
+/// The first addresses of both.
+pub(crate) fn ulids(subject: &Subject, peer: &Peer) -> UlidPair {
+    UlidPair {
+        local: subject.address(0),
+        peer: peer.address(0),
+    }
+}
+
+/// An R1 of the peer's own making.
+pub(crate) fn r1_for(initiator_nonce: InitiatorNonce) -> Message {
+    Message::R1(R1 {
+        initiator_nonce,
+        responder_nonce: ResponderNonce(0x0505_0505),
+        validator: Validator((0..37).collect()),
+    })
+}
+
+/// An R1bis about `packet_tag`, of the peer's own making.
+pub(crate) fn r1bis_for(packet_tag: ContextTag) -> Message {
+    Message::R1bis(R1bis {
+        packet_tag,
+        responder_nonce: ResponderNonce(0x0606_0606),
+        validator: Validator((0..21).collect()),
+    })
+}
+
+/// A datagram of the peer's with a payload extension header, as it arrives on `pair`.
+pub(crate) fn tagged(pair: LocatorPair, tag: ContextTag) -> Vec<u8> {
+    let mut octets = vec![0; Packet::HEADROOM];
+    octets.extend(payload(pair.peer, pair.local));
+    let end = octets.len();
+    let mut packet = Packet::new(&mut octets, Packet::HEADROOM, end).unwrap();
+    packet
+        .insert_payload_ext(tag, pair.peer, pair.local)
+        .unwrap();
+    packet.octets().to_vec()
+}
+
+/// The pair and the tag of a packet that left; `None` if it has no tag.
+pub(crate) fn left_on(packet: &[u8]) -> (LocatorPair, Option<ContextTag>) {
+    let address = |at: usize| <[u8; 16]>::try_from(&packet[at..at + 16]).unwrap().into();
+    let pair = LocatorPair {
+        local: address(8),
+        peer: address(24),
+    };
+    if let Class::PayloadExt { tag, .. } = classify(packet) {
+        (pair, Some(tag))
+    } else {
+        (pair, None)
+    }
+}
+
+fn payload(source: Ipv6Addr, destination: Ipv6Addr) -> Vec<u8> {
+    let mut packet = vec![0x60, 0, 0, 0, 0, 16, 17, 64];
+    packet.extend(source.octets());
+    packet.extend(destination.octets());
+    packet.extend([
+        0x13, 0x88, 0x13, 0x88, 0, 16, 0xab, 0xcd, 1, 2, 3, 4, 5, 6, 7, 8,
+    ]);
+    packet
+}
+
+fn prefixes(host: u16, providers: u16) -> Vec<[u8; 8]> {
+    (0..providers)
+        .map(|provider| prefix(host, provider))
+        .collect()
+}

@@ -1,0 +1,274 @@
+//! Locator updates, both ways (RFC 5533 §10).
+
+use shim6_core::{Config, DropReason, ReapState, State};
+use shim6_wire::{
+    ContextTag, ErrorCode, Generation, LocatorOptions, LocatorPreferences, Message, Preference,
+    PreferenceFlags, RequestNonce, UpdateAck, UpdateRequest,
+};
+use shimq_tests::secs;
+
+use crate::bench::{Peer, Sent, Subject, only, ulids};
+
+/// The Update Requests among what was sent.
+fn requests(sent: Vec<Sent>) -> Vec<(shim6_core::Instant, UpdateRequest)> {
+    let request = |sent: Sent| {
+        let Message::UpdateRequest(request) = sent.message else {
+            panic!("{sent:?}")
+        };
+        (sent.at, request)
+    };
+    sent.into_iter().map(request).collect()
+}
+
+fn generation(request: &UpdateRequest) -> Generation {
+    request.locators.list.as_ref().unwrap().generation
+}
+
+fn ack(tag: ContextTag, request_nonce: RequestNonce) -> Message {
+    Message::UpdateAck(UpdateAck {
+        receiver_tag: tag,
+        request_nonce,
+    })
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-10.2
+//= type=test
+//= id=S-141
+//# Should there be no response, the retransmissions continue forever.  The binary exponential
+//# backoff stops at MAX_UPDATE_TIMEOUT.
+#[test]
+fn an_update_is_repeated_until_it_is_acknowledged() {
+    let (mut subject, peer) = (Subject::new(), Peer::hba(2));
+    let ulids = ulids(&subject, &peer);
+    peer.be_asked(&mut subject, ulids);
+    let mut sent = subject.set_usable(1, false);
+    // The upper layers go on, so the context stays.
+    for _ in 0..40 {
+        sent.extend(
+            subject
+                .wait(secs(60))
+                .into_iter()
+                .filter(|sent| matches!(sent.message, Message::UpdateRequest(_))),
+        );
+        subject.receive_payload(ulids);
+    }
+    let sent = requests(sent);
+    assert!(sent.len() > 15, "{}", sent.len());
+    assert!(sent.iter().all(|(_, request)| *request == sent[0].1));
+    for (two, retries) in sent.windows(2).zip(0..) {
+        let nominal = (secs(4) * (1 << retries.min(10))).min(secs(120));
+        let gap = two[1].0.since(two[0].0);
+        assert!(gap >= nominal / 2 && gap <= nominal * 3 / 2, "{gap:?}");
+    }
+    let tag = subject.context(ulids).unwrap().local_tag;
+    subject.hear(ulids.into(), &ack(tag, sent[0].1.request_nonce));
+    let later = subject.wait(secs(300));
+    assert!(
+        later
+            .iter()
+            .all(|sent| !matches!(sent.message, Message::UpdateRequest(_)))
+    );
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-10.3
+//= type=test
+//= id=S-142
+//# the host can, instead of waiting for an acknowledgement, abandon the previous update and
+//# construct a new Update Request (with a new Request Nonce)
+//= https://www.rfc-editor.org/rfc/rfc5533#section-10.1
+//= type=test
+//= id=S-139
+//# Should the host send a new Locator List, the host picks a new random, local generation number,
+//# records this in the context, and puts it in the Locator List option.
+//= https://www.rfc-editor.org/rfc/rfc5533#section-10.5
+//= type=test
+//= id=S-155
+//# If the Request Nonce doesn't match the nonce for the last sent Update Request for the context,
+//# then the Update Acknowledgement is silently ignored.
+#[test]
+fn newer_information_takes_the_place_of_what_is_under_way() {
+    let prefixes = [0, 1, 2].map(|provider| shim6_sim::prefix(0, provider));
+    let mut subject = Subject::with(Config::default(), shim6_sim::hba(0, &prefixes));
+    let peer = Peer::hba(2);
+    let ulids = ulids(&subject, &peer);
+    peer.be_asked(&mut subject, ulids);
+    let tag = subject.context(ulids).unwrap().local_tag;
+    let (_, old) = requests(subject.set_usable(2, false)).remove(0);
+    let (_, new) = requests(subject.set_usable(1, false)).remove(0);
+    assert_ne!(old.request_nonce, new.request_nonce);
+    assert_ne!(generation(&old), generation(&new));
+    assert_ne!(generation(&old).0 + 1, generation(&new).0, "not counted");
+
+    subject.hear(ulids.into(), &ack(tag, old.request_nonce));
+    let again = requests(subject.wait(secs(7)));
+    assert_eq!(again.len(), 1, "the old acknowledgement was ignored");
+    assert_eq!(again[0].1, new, "one update is under way, with one nonce");
+    subject.hear(ulids.into(), &ack(tag, new.request_nonce));
+    let later = subject.wait(secs(30));
+    let is_request = |sent: &Sent| matches!(sent.message, Message::UpdateRequest(_));
+    assert!(!later.iter().any(is_request), "{later:?}");
+}
+
+fn request(subject: &Subject, peer: &Peer, locators: LocatorOptions) -> Message {
+    let context = subject.context(ulids(subject, peer)).unwrap();
+    Message::UpdateRequest(UpdateRequest {
+        receiver_tag: context.local_tag,
+        request_nonce: RequestNonce(0x5151),
+        locators,
+        keepalive_timeout: None,
+    })
+}
+
+fn established(peer: &Peer) -> Subject {
+    let mut subject = Subject::new();
+    let ulids = ulids(&subject, peer);
+    peer.be_asked(&mut subject, ulids);
+    subject
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
+//= type=test
+//= id=S-040,S-151
+//# the host sends an Update Acknowledgement message, copying the nonce from the request and using
+//# the CT(peer) as the Receiver Context Tag.
+#[test]
+fn an_update_replaces_the_list_and_is_acknowledged() {
+    let peer = Peer::hba(3);
+    let mut subject = established(&peer);
+    let ulids = ulids(&subject, &peer);
+    let list = [peer.address(0), peer.address(2)];
+    let next = Peer {
+        generation: Generation(78),
+        ..Peer::hba(3)
+    };
+    let message = request(&subject, &peer, next.listing(&list));
+    let sent = only(subject.hear(ulids.into(), &message));
+    assert_eq!(sent.message, ack(peer.tag, RequestNonce(0x5151)));
+    assert_eq!(subject.context(ulids).unwrap().peer_locators, list);
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
+//= type=test
+//= id=S-151
+//# The host uses the reachability exploration procedure described in [4] to verify that the new
+//# locator is reachable before changing Lp(peer).
+#[test]
+fn the_current_locator_is_left_only_for_one_that_answers() {
+    let peer = Peer::hba(2);
+    let mut subject = established(&peer);
+    let ulids = ulids(&subject, &peer);
+    let next = Peer {
+        generation: Generation(78),
+        ..Peer::hba(2)
+    };
+    let message = request(&subject, &peer, next.listing(&[peer.address(1)]));
+    let sent = subject.hear(ulids.into(), &message);
+    assert_eq!(sent[0].message, ack(peer.tag, RequestNonce(0x5151)));
+    assert!(matches!(sent[1].message, Message::Probe(_)), "{sent:?}");
+    let context = subject.context(ulids).unwrap();
+    assert_eq!(context.reap, ReapState::Exploring);
+    assert_eq!(context.current, ulids.into());
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
+//= type=test
+//= id=S-147
+//# If a CGA Parameter Data Structure (PDS) is included in the message, then the host MUST verify if
+//# the actual PDS contained in the packet corresponds to the ULID(peer).  If this verification
+//# fails, the message is silently discarded.
+//= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
+//= type=test
+//= id=S-062,S-149
+//# If the locator list cannot be verified, this procedure should send a Shim6 Error message with
+//# Error Code=2.  In any case, if it cannot be verified, there is no further processing of the
+//# Update Request.
+#[test]
+fn an_update_that_proves_nothing_changes_nothing() {
+    let peer = Peer::hba(2);
+    let next = Peer {
+        generation: Generation(78),
+        ..Peer::hba(2)
+    };
+    let stranger = "2001:db8:bad::1".parse().unwrap();
+    let foreign = LocatorOptions {
+        pds: Peer::cga(1).options().pds,
+        ..next.options()
+    };
+    let forged = next.listing(&[peer.address(0), stranger]);
+    for (options, reason) in [
+        (foreign, DropReason::BadPds),
+        (forged, DropReason::BadLocators),
+    ] {
+        let mut subject = established(&peer);
+        let ulids = ulids(&subject, &peer);
+        let before = subject.context(ulids).unwrap();
+        let message = request(&subject, &peer, options);
+        let sent = subject.hear(ulids.into(), &message);
+        if reason == DropReason::BadPds {
+            assert_eq!(sent, []);
+        } else {
+            let Message::Error(error) = only(sent).message else {
+                panic!("no Error")
+            };
+            assert_eq!(error.code, ErrorCode::VerificationMethod);
+        }
+        assert_eq!(subject.dropped(reason), 1);
+        let after = subject.context(ulids).unwrap();
+        assert_eq!(after.peer_locators, before.peer_locators);
+        assert_eq!(after.state, State::Established);
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
+//= type=test
+//= id=S-150
+//# If they do not match, then the host generates a Shim6 Error message with Error Code=3 and with
+//# the Pointer field referring to the first octet in the Locator List Generation number in the
+//# Locator Preference option.
+#[test]
+fn preferences_must_fit_the_list_that_is_known() {
+    let peer = Peer::hba(2);
+    let preference = Preference {
+        flags: PreferenceFlags(0),
+        priority: 1,
+        weight: 1,
+    };
+    let preferences = |generation, count| LocatorOptions {
+        preferences: Some(LocatorPreferences {
+            generation,
+            elements: vec![preference; count],
+        }),
+        ..LocatorOptions::default()
+    };
+    let known = peer.generation;
+    for (options, refused) in [
+        (preferences(known, 2), None),
+        (
+            preferences(Generation(0x0102_0304), 2),
+            Some((ErrorCode::Generation, &[1, 2, 3, 4][..])),
+        ),
+        (
+            // The Length: generation, element length, padding to 8, one octet each.
+            preferences(known, 3),
+            Some((ErrorCode::LocatorCount, &[][..])),
+        ),
+    ] {
+        let mut subject = established(&peer);
+        let ulids = ulids(&subject, &peer);
+        let message = request(&subject, &peer, options);
+        let sent = only(subject.hear(ulids.into(), &message)).message;
+        let Some((code, pointed_at)) = refused else {
+            assert_eq!(sent, ack(peer.tag, RequestNonce(0x5151)));
+            continue;
+        };
+        let Message::Error(error) = sent else {
+            panic!("{sent:?}")
+        };
+        assert_eq!(error.code, code);
+        let pointer = usize::from(error.pointer);
+        assert!(error.packet[pointer..].starts_with(pointed_at));
+        // IPv6 header, message header, Option Type: then comes the Length.
+        let length_at = 40 + 16 + 2;
+        assert_eq!(pointer == length_at, code == ErrorCode::LocatorCount);
+    }
+}
