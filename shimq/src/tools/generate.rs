@@ -98,17 +98,30 @@ fn progress_bar(sec: u8) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bits = 16 * i32::from(sec);
+    let tries = 2_f64.powi(bits);
     let style = ProgressStyle::with_template(
-        "{bar:30} {human_pos} of about {human_len} tries, {rate}, {elapsed} of about {expected}",
+        "{wide_bar} {tries} of about {likely} M tries, {rate} M/s, {elapsed} of about {expected}",
     )
     .unwrap_or_else(|_| ProgressStyle::default_bar())
+    .with_key(
+        "tries",
+        |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{}", state.pos() / 1_000_000);
+        },
+    )
+    .with_key(
+        "likely",
+        move |_: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{:.0}", tries / 1e6);
+        },
+    )
     .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
-        let _ = write!(out, "{:.1} M/s", state.per_sec() / 1e6);
+        let _ = write!(out, "{:.1}", state.per_sec() / 1e6);
     })
     .with_key(
         "expected",
         move |state: &ProgressState, out: &mut dyn fmt::Write| {
-            let seconds = 2_f64.powi(bits) / state.per_sec();
+            let seconds = tries / state.per_sec();
             // Too long to tell, or no try was made yet.
             let expected = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
             let _ = write!(out, "{}", HumanDuration(expected));
