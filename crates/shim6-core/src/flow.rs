@@ -20,6 +20,11 @@ use crate::time::Instant;
 /// What passed on one context, and since when each side waits for the other.
 ///
 /// Written by queue threads (or by whoever polls the kernel's counters), read by the endpoint.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-3.3
+//= id=R-005
+//# Shim6 implementations MUST support the discovery of operational address pairs through the use
+//# of explicit reachability tests and Forced Bidirectional Communication (FBD), described later
+//# in this specification.
 #[derive(Debug, Default)]
 pub struct Account {
     packets_sent: AtomicU64,
@@ -367,6 +372,12 @@ impl FlowTable {
             //= https://www.rfc-editor.org/rfc/rfc5533#section-11
             //= id=S-156
             //# If this is the case, then packets can be sent unmodified by the shim.
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-11.1
+            //= id=S-158
+            //# If there has been a failure causing a switch, and later the context switches back
+            //# to sending things using the ULID pair as the locator pair, then there is no longer
+            //# a need to do any packet transformation by the sender; hence, there is no need to
+            //# include the 8-octet Extension header.
             Path::Untouched => (Verdict::Accept, notice),
             Path::Mapped { locators, peer_tag } => {
                 match packet.insert_payload_ext(peer_tag, locators.local, locators.peer) {

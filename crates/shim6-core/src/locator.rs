@@ -19,7 +19,8 @@ use shim6_wire::{
 ///
 //= https://www.rfc-editor.org/rfc/rfc5533#section-5.1
 //= id=S-004
-//# it is necessary to limit the number of locators
+//# An implementation may impose administrative restrictions to avoid excessively large Shim6
+//# packets, such as a limitation on the number of locators to be used.
 const LISTED_MAX: usize = 16;
 
 /// An address of this host that peers can verify.
@@ -48,8 +49,17 @@ impl Announcement {
     /// The options that carry it in I2, R2, I2bis and Update Request.
     pub(crate) fn options(&self) -> LocatorOptions {
         LocatorOptions {
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-7.6
+            //= id=S-067
+            //# we require that those messages MUST include a sufficiently large set of locators
+            //# in a Locator List option that the peer can determine whether or not two contexts
+            //# have the same host as the peer
             list: Some(self.list.clone()),
             preferences: None,
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-5.6
+            //= id=S-025,S-026,S-030,S-037,S-090,S-119
+            //# This option MUST be included in the I2 message when the locator list is included
+            //# so the receiver can verify the locator list.
             pds: Some(self.pds.octets().to_vec()),
             signature: self.signature.clone(),
         }
@@ -134,7 +144,7 @@ fn announce(
         .map(|locator| locator.address)
         .collect();
     //= https://www.rfc-editor.org/rfc/rfc5533#section-7.11
-    //= id=S-027,S-090
+    //= id=S-027,S-090,S-119,S-140
     //# If CGA (and not HBA) is used to verify one or more of the
     //# locators included in the locator list, then the initiator must also
     //# include a CGA Signature option containing the signature.

@@ -123,7 +123,10 @@ impl Endpoint {
         Self::schedule_resend(context, now);
         self.counters.pair_changes += 1;
         //= https://www.rfc-editor.org/rfc/rfc5534#section-4.2
-        //= id=R-013
+        //= id=R-013,S-167
+        //= type=exception
+        //= reason=operators and programs are told (PairChanged); Linux has no way to tell the transport of a
+        //= socket, so TCP learns of the change from what is sent again
         //# Upon changing to a new address pair, the network path traversed most
         //# likely has changed, so the upper-layer protocol (ULP), SHOULD be
         //# informed.

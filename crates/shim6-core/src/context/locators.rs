@@ -113,6 +113,10 @@ impl Endpoint {
     }
 
     /// Counts a refusal, and tells the peer where the RFC wants it told.
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
+    //= id=S-149
+    //# If the locator list cannot be verified, this procedure should send a Shim6 Error message
+    //# with Error Code=2.
     pub(super) fn refuse(&mut self, refusal: Refusal, arrived: &Arrived<'_>) {
         self.counters.drop(refusal.reason);
         let Some((code, option, offset)) = refusal.report else {

@@ -122,6 +122,9 @@ pub(crate) struct PendingUpdate {
 }
 
 /// Lp(local) and Lp(peer). Payload goes there, so the far end has to have answered.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-3.5
+//= id=R-006
+//# Shim6 does not attempt to employ multiple paths simultaneously.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct CurrentPair {
     pub(crate) local: Ipv6Addr,

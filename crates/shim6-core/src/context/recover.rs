@@ -97,8 +97,12 @@ impl Endpoint {
             self.counters.drop(DropReason::BadValidator);
             return;
         };
-        // A new context takes a new random tag, never the Packet Context Tag (S-125): `new_context`
-        // draws one, and 47 random bits do not meet by chance.
+        // `new_context` draws one, and 47 random bits do not meet by chance.
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-7.20
+        //= id=S-125
+        //# The host SHOULD NOT use the Packet Context Tag in the I2bis message for CT(local);
+        //# instead, it should pick a new random Context Tag just as when it processes an I2
+        //# message.
         let initiator = Initiator {
             ulids,
             fii,

@@ -74,6 +74,11 @@ impl Endpoint {
     ) {
         let known = context.peer.clone();
         match self.prove(context.ulids.peer, Some(&known), &request.locators, arrived) {
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-10.1
+            //= id=S-040
+            //# The Update Request message can include just a Locator List option (to convey the
+            //# new set of locators), just a Locator Preferences option, or both a new Locator
+            //# List and new Locator Preferences.
             Ok(locators) => context.peer = locators,
             Err(refusal) => return self.refuse(refusal, arrived),
         }

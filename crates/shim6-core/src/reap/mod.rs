@@ -92,6 +92,10 @@ pub(crate) enum Outcome {
     },
 }
 
+//= https://www.rfc-editor.org/rfc/rfc5534#section-6
+//= id=R-041
+//# The externally observable behavior of an implementation MUST conform to this state machine,
+//# but there is no requirement that the implementation actually employ a state machine.
 #[derive(Debug)]
 pub(crate) struct Reap {
     state: State,
@@ -235,6 +239,10 @@ impl Reap {
         let Some(started) = cx.account.owed_to_peer() else {
             return;
         };
+        //= https://www.rfc-editor.org/rfc/rfc5534#section-4.1
+        //= id=R-010
+        //# Keepalives are not sent at all if one or more payload packets were sent within the
+        //# Keepalive Interval.
         let (number, due) = self.next_keepalive(started);
         if cx.now < due {
             return;

@@ -78,6 +78,10 @@ impl Reports {
         now: Instant,
         rng: &mut ChaCha20Rng,
     ) -> Vec<ProbeReport> {
+        //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+        //= id=R-031,R-032
+        //# It is highly RECOMMENDED that the Nonce field be at least moderately hard to guess so
+        //# that even on-path attackers can't deduce the next nonce value that will be used.
         let nonce = ProbeNonce(rng.next_u32());
         let probe = SentProbe {
             pair,
@@ -103,6 +107,10 @@ impl Reports {
     }
 
     /// What the peer is told of its probes.
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+    //= id=R-027,R-028
+    //# When a sender is in state InboundOk it MUST include copies of the fields of at least one
+    //# of the inbound probes.
     pub(super) fn to_report(&self) -> Vec<ProbeReport> {
         self.received.iter().copied().collect()
     }
