@@ -101,6 +101,7 @@ fn configure(network: &Network, side: Side, set: &[(Ipv6Addr, Pds)], key: Option
         let command = format!("-6 address add {address}/64 dev {}", provider.link);
         network.run(side, "ip", &command);
     }
+    network.settle(side);
 }
 
 fn survives_a_cut(network: &Network, kind: &str) {

@@ -13,7 +13,6 @@ fn a_flow_below_two_kilobytes_has_no_context_and_never_enters_the_program() {
         return;
     };
     let (a, b) = Daemon::pair(&network, "");
-    let recording = network.record("r.pcap");
     let ([a1, _], [b1, _]) = (a.locators(), b.locators());
     // Headers, handshake and farewell included, each host sends less than 2048 octets.
     exchange(&network, a1, b1, 700);
@@ -26,9 +25,9 @@ fn a_flow_below_two_kilobytes_has_no_context_and_never_enters_the_program() {
     eventually("both have a context", || {
         a.has_context(a1, b1) && b.has_context(b1, a1)
     });
-    // A question each at most, and the four messages.
-    assert!(a.queued() + b.queued() <= 6);
-    drop(recording);
+    // The four messages, and what was sent before the questions were answered.
+    let queued = a.queued() + b.queued();
+    assert!((5..20).contains(&queued), "{queued}");
 }
 
 #[test]

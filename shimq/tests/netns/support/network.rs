@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use shimq_testbed::{A, B, Namespace, Provider, TestbedError, TwoHosts, gain_privilege};
 use tempfile::TempDir;
 
-use super::Recording;
+use super::{Recording, eventually};
 
 /// One of the two hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +45,16 @@ impl Network {
     /// Builds one. `None`, said aloud, where the system lets nobody do so.
     pub(crate) fn new() -> Option<Self> {
         match gain_privilege() {
-            Ok(()) => Some(Self {
-                hosts: TwoHosts::new().unwrap(),
-                folder: tempfile::tempdir().unwrap(),
-            }),
+            Ok(()) => {
+                let network = Self {
+                    hosts: TwoHosts::new().unwrap(),
+                    folder: tempfile::tempdir().unwrap(),
+                };
+                for side in [Side::A, Side::B] {
+                    network.settle(side);
+                }
+                Some(network)
+            }
             Err(error @ TestbedError::NoPrivilege { .. }) => {
                 // Not by a macro, whose output the test harness would keep to itself.
                 let skipped = format!("SKIPPED: {error}\n");
@@ -57,6 +63,14 @@ impl Network {
             }
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// Waits until a host's addresses can be used: they are tentative for a moment even where
+    /// duplicates are not looked for.
+    pub(crate) fn settle(&self, side: Side) {
+        eventually("no address is tentative", || {
+            self.run(side, "ip", "-6 address show tentative").is_empty()
+        });
     }
 
     pub(crate) fn host(&self, side: Side) -> &Namespace {
