@@ -311,6 +311,10 @@ impl Endpoint {
     }
 
     fn on_icmp(&mut self, error: &IcmpError, now: Instant) {
+        if let (Some(peer_tag), None) = (error.tag, error.control) {
+            self.on_icmp_about_payload(error, peer_tag, now);
+            return;
+        }
         let ulids = UlidPair {
             local: error.quoted_source,
             peer: error.quoted_destination,
@@ -343,6 +347,31 @@ impl Endpoint {
         } else {
             self.counters.drop(DropReason::IcmpActedUpon);
         }
+        self.settle(context, now);
+    }
+
+    /// A router could not forward a mapped packet: a hint, which anybody can forge, so it raises a
+    /// question and decides nothing.
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-8
+    //= id=R-058
+    //# Unprotected
+    //# indications SHOULD NOT be taken as a proof of connectivity problems.
+    fn on_icmp_about_payload(&mut self, error: &IcmpError, peer_tag: ContextTag, now: Instant) {
+        let pair = LocatorPair {
+            local: error.quoted_source,
+            peer: error.quoted_destination,
+        };
+        let found = self.table.by_peer_tag(peer_tag).into_iter().find(|&id| {
+            self.table
+                .get(id)
+                .is_some_and(|context| context.current.pair() == pair)
+        });
+        let Some(mut context) = found.and_then(|id| self.table.take(id)) else {
+            self.counters.drop(DropReason::IcmpForeign);
+            return;
+        };
+        self.counters.drop(DropReason::IcmpActedUpon);
+        self.test_current_pair(&mut context, now);
         self.settle(context, now);
     }
 
@@ -583,6 +612,7 @@ pub(crate) fn addresses(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
     Some((source.into(), destination.into()))
 }
 
-fn is_unicast(address: Ipv6Addr) -> bool {
+/// Whether `address` can be one end of a conversation between hosts.
+pub(crate) fn is_unicast(address: Ipv6Addr) -> bool {
     !address.is_multicast() && !address.is_unspecified() && !address.is_loopback()
 }

@@ -1,6 +1,6 @@
 //! The command line's end of the control socket.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -71,14 +71,18 @@ pub(crate) fn follow(path: &Path, mut line: impl FnMut(&str) -> bool) -> Result<
 }
 
 fn converse(path: &Path, request: Request) -> Result<(BufReader<UnixStream>, Value), ControlError> {
-    let mut stream = UnixStream::connect(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning {
-            path: path.to_owned(),
-        },
-        io::ErrorKind::PermissionDenied => ControlError::Permission {
-            path: path.to_owned(),
-        },
-        _ => ControlError::Io(error),
+    let mut stream = UnixStream::connect(path).map_err(|error| {
+        let path = path.to_owned();
+        if matches!(
+            error.kind(),
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused
+        ) {
+            ControlError::NotRunning { path }
+        } else if error.kind() == ErrorKind::PermissionDenied {
+            ControlError::Permission { path }
+        } else {
+            ControlError::Io(error)
+        }
     })?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut line = serde_json::to_vec(&request)?;

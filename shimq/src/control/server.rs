@@ -1,7 +1,7 @@
 //! The daemon's end of the control socket.
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,10 +47,11 @@ impl Server {
                 .mode(0o755)
                 .create(folder)?;
         }
-        // The caller saw to it that nobody listens there: what is left is of a daemon that was killed.
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Err(_) | Ok(()) => {}
+        // The caller saw to it that nobody listens there: a socket that is left is of a daemon that was
+        // killed. Anything else is somebody's file, and binding fails.
+        let is_socket = |metadata: std::fs::Metadata| metadata.file_type().is_socket();
+        if std::fs::symlink_metadata(path).is_ok_and(is_socket) {
+            std::fs::remove_file(path)?;
         }
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;

@@ -43,6 +43,11 @@ pub(crate) enum DaemonError {
         /// What it ended with.
         source: io::Error,
     },
+    /// A queue thread does not come back.
+    #[error(
+        "the thread of queue {0} hangs; packets bypass it: start the daemon again, and report this"
+    )]
+    Hangs(u16),
     /// The configuration cannot be.
     #[error(transparent)]
     Config(#[from] ConfigError),

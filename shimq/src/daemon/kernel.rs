@@ -9,16 +9,23 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shim6_core::{Flow, Instant, Path, UlidPair};
+use shim6_core::{Flow, Instant, Path, Tagged, UlidPair};
 use shimq_netfilter::rules::{
     AddressPair, Change, Mode, RulesError, Ruleset, RulesetConfig, Statement,
 };
 
 use super::counting::KernelCounting;
+use crate::clock;
 use crate::config::{Config, RulesetOwner};
 
 /// For how long the kernel does not ask again about a pair that cannot have a context.
-const DECLINED: Duration = Duration::from_mins(1);
+const DECLINED: Duration = Duration::from_secs(60);
+
+/// Changes made at a time.
+const TRANSACTION_MAX: usize = 512;
+
+/// Reading the counters may take this part of the daemon's time.
+const POLL_SHARE: u32 = 10;
 
 /// How old the accounts may be when a decision hangs on them.
 const FRESH: Duration = Duration::from_millis(5);
@@ -44,6 +51,7 @@ pub(crate) struct Kernel {
     watched: HashSet<UlidPair>,
     changes: Vec<Change>,
     polled_at: Instant,
+    next_poll: Instant,
     polls: u64,
 }
 
@@ -66,6 +74,7 @@ impl Kernel {
             watched: HashSet::new(),
             changes: Vec::new(),
             polled_at: Instant::default(),
+            next_poll: Instant::default(),
             polls: 0,
         })
     }
@@ -92,13 +101,20 @@ impl Kernel {
 
     /// Reads the counters into the accounts; returns watched flows that heard something.
     pub(crate) fn poll_counters(&mut self, now: Instant) -> Vec<Arc<Flow>> {
-        self.polls += 1;
-        self.polled_at = now;
+        if now < self.next_poll {
+            return Vec::new();
+        }
         let Some(ruleset) = &mut self.ruleset else {
             return Vec::new();
         };
+        self.polls += 1;
+        self.polled_at = now;
         match self.counting.poll(ruleset, now) {
-            Ok(heard) => heard,
+            Ok(heard) => {
+                // With very many contexts a dump takes long: then it is made less often.
+                self.next_poll = now + clock::now().since(now) * POLL_SHARE;
+                heard
+            }
             Err(error) => {
                 self.lose(&error);
                 Vec::new()
@@ -177,10 +193,20 @@ impl Kernel {
         if !flow.is_default {
             return;
         }
-        if self.contexts.insert(flow.ulids) {
+        let established = flow.tagged != Tagged::Refused;
+        if !established {
+            // Being negotiated, or refused: plain IPv6, about which nothing is to be asked for a while.
+            if self.contexts.remove(&flow.ulids) {
+                self.changes.push(Change::RemoveContext(pair(flow.ulids)));
+            }
+            self.counting.remove(flow.ulids);
+            self.decline(flow.ulids);
+        } else if self.contexts.insert(flow.ulids) {
             self.changes.push(Change::AddContext(pair(flow.ulids)));
         }
-        self.counting.set(flow);
+        if established {
+            self.counting.set(flow);
+        }
         if flow.watched {
             self.watched.insert(flow.ulids);
         } else {
@@ -231,8 +257,12 @@ impl Kernel {
         let Some(ruleset) = self.ruleset.as_mut().filter(|_| !changes.is_empty()) else {
             return;
         };
-        if let Err(error) = ruleset.apply(&changes) {
-            self.lose(&error);
+        // A transaction has to fit into a socket buffer.
+        for part in changes.chunks(TRANSACTION_MAX) {
+            if let Err(error) = ruleset.apply(part) {
+                self.lose(&error);
+                return;
+            }
         }
     }
 

@@ -65,9 +65,7 @@ pub(crate) async fn run(config: Config) -> Result<(), DaemonError> {
     }
     inject::check_capability().map_err(DaemonError::raw_socket)?;
     let (daemon, mut inputs) = Daemon::start(config).await?;
-    let result = daemon.turn(&mut inputs).await;
-    tracing::info!("stopped");
-    result
+    daemon.run(&mut inputs).await
 }
 
 /// What happens to the daemon.
@@ -151,14 +149,28 @@ impl Daemon {
         ))
     }
 
-    async fn turn(mut self, inputs: &mut Inputs) -> Result<(), DaemonError> {
+    /// Turns until told to stop, and clears up in any case.
+    async fn run(mut self, inputs: &mut Inputs) -> Result<(), DaemonError> {
+        let turned = self.turn(inputs).await;
+        if turned.is_ok() {
+            tracing::info!("stopping; addresses stay: `shimq locators release` removes them");
+        }
+        let kernel = self.kernel.stop();
+        let host = self.host.stop().await;
+        turned?;
+        kernel?;
+        host?;
+        Ok(())
+    }
+
+    async fn turn(&mut self, inputs: &mut Inputs) -> Result<(), DaemonError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Thread)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Thread)?;
         let mut poll = tokio::time::interval(counting::INTERVAL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut watch = tokio::time::interval(WATCH);
         let mut ready = false;
-        let ended = loop {
+        loop {
             let due = self.endpoint.poll_timeout();
             tokio::select! {
                 Some(first) = inputs.from_queues.recv() => {
@@ -169,9 +181,10 @@ impl Daemon {
                     }
                 }
                 changed = inputs.locators.recv() => {
-                    let Some(changed) = changed else { break None };
+                    // Why it ended is said when the host is stopped.
+                    let Some(changed) = changed else { return Ok(()) };
                     self.handle_locators(&changed);
-                    if !ready && !self.locators.is_empty() {
+                    if !ready {
                         ready = true;
                         tell_service_manager();
                     }
@@ -183,17 +196,11 @@ impl Daemon {
                     self.kernel.mend();
                 }
                 Some(asked) = inputs.asked.recv() => self.answer(asked).await,
-                _ = terminate.recv() => break Some(()),
-                _ = interrupt.recv() => break Some(()),
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
             }
             self.carry_out().await;
-        };
-        if ended.is_some() {
-            tracing::info!("stopping; addresses stay: `shimq locators release` removes them");
         }
-        self.kernel.stop()?;
-        self.host.stop().await?;
-        Ok(())
     }
 
     fn handle_from_queue(&mut self, told: FromQueue) {
@@ -269,7 +276,6 @@ impl Daemon {
     }
 
     fn look_after_queues(&mut self) -> Result<(), DaemonError> {
-        let now = clock::now();
         for queue in &mut self.queues {
             if let Some(ended) = queue.ended() {
                 let source = ended
@@ -280,11 +286,9 @@ impl Daemon {
                     source,
                 });
             }
-            if queue.watch(now) {
-                tracing::error!(
-                    queue = queue.number,
-                    "its thread hangs; packets bypass it now"
-                );
+            if queue.hangs() {
+                // Its packets bypass it from now on; a new start is the cure.
+                return Err(DaemonError::Hangs(queue.number));
             }
         }
         // Nothing to notify outside of a service manager.

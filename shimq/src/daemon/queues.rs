@@ -23,8 +23,8 @@ use crate::clock;
 /// How long a thread waits for packets before it shows that it is alive.
 const WAKE: Duration = Duration::from_millis(500);
 
-/// How long a thread may stay away before its queue is taken from it.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Looks, a second apart, at which a thread may be missing before its queue is taken from it.
+const MISSED_LOOKS_MAX: u32 = 3;
 
 /// What a queue thread tells the endpoint.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ pub(crate) enum FromQueue {
 /// What a thread did. Monotonic, in packets unless said otherwise.
 #[derive(Debug)]
 pub(crate) struct QueueCounters {
+    /// Times around the loop, with packets or without.
+    rounds: AtomicU64,
     pub(crate) wakes: AtomicU64,
     pub(crate) packets: AtomicU64,
     pub(crate) rewritten: AtomicU64,
@@ -61,6 +63,7 @@ pub(crate) struct QueueCounters {
 impl QueueCounters {
     fn new() -> Self {
         Self {
+            rounds: AtomicU64::new(0),
             wakes: AtomicU64::new(0),
             packets: AtomicU64::new(0),
             rewritten: AtomicU64::new(0),
@@ -83,7 +86,8 @@ pub(crate) struct QueueThread {
     pub(crate) receive_buffer: usize,
     pub(crate) counters: Arc<QueueCounters>,
     updates: std_mpsc::Sender<FlowUpdate>,
-    alive_at: Arc<AtomicU64>,
+    rounds_seen: u64,
+    missed_looks: u32,
     stop: Arc<AtomicBool>,
     unbinder: Unbinder,
     unbound: bool,
@@ -103,7 +107,6 @@ impl QueueThread {
     ) -> std::io::Result<Self> {
         let (updates, changes) = std_mpsc::channel();
         let counters = Arc::new(QueueCounters::new());
-        let alive_at = Arc::new(AtomicU64::new(clock::now().as_micros()));
         let stop = Arc::new(AtomicBool::new(false));
         let (number, receive_buffer) = (queue.number(), queue.receive_buffer());
         let unbinder = queue.unbinder()?;
@@ -116,7 +119,6 @@ impl QueueThread {
         let worker = Worker {
             queue,
             judge,
-            alive_at: Arc::clone(&alive_at),
             stop: Arc::clone(&stop),
         };
         let thread = std::thread::Builder::new()
@@ -127,7 +129,8 @@ impl QueueThread {
             receive_buffer,
             counters,
             updates,
-            alive_at,
+            rounds_seen: 0,
+            missed_looks: 0,
             stop,
             unbinder,
             unbound: false,
@@ -141,10 +144,16 @@ impl QueueThread {
         let _ = self.updates.send(update);
     }
 
-    /// Takes the queue away from a thread that does not come back. Says whether it just did.
-    pub(crate) fn watch(&mut self, now: Instant) -> bool {
-        let alive_at = Instant::from_micros(self.alive_at.load(Relaxed));
-        if self.unbound || now.since(alive_at) < PATIENCE {
+    /// Looks whether the thread came by since the last look; if it has not twice in a row, takes the
+    /// queue away from it, so that packets bypass it, and says so.
+    ///
+    /// Looks are counted, not time: after a pause of the whole machine thread and watch are late alike.
+    pub(crate) fn hangs(&mut self) -> bool {
+        let rounds = self.counters.rounds.load(Relaxed);
+        let came_by = rounds != self.rounds_seen;
+        self.rounds_seen = rounds;
+        self.missed_looks = if came_by { 0 } else { self.missed_looks + 1 };
+        if self.missed_looks < MISSED_LOOKS_MAX {
             return false;
         }
         self.unbound = true;
@@ -178,7 +187,6 @@ impl Drop for QueueThread {
 struct Worker {
     queue: Box<dyn Queue>,
     judge: Judge,
-    alive_at: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
 }
 
@@ -199,7 +207,9 @@ impl Worker {
                 .overruns
                 .fetch_add(u64::from(served.overruns), Relaxed);
             counters.gone.fetch_add(u64::from(served.gone), Relaxed);
-            self.alive_at.store(clock::now().as_micros(), Relaxed);
+            counters.rounds.fetch_add(1, Relaxed);
+            // Also on a queue that no packet comes to: changes must not pile up there.
+            self.judge.apply_changes();
         }
         Ok(())
     }
@@ -215,17 +225,21 @@ struct Judge {
 impl Judge {
     /// Before the first packet of a wake-up.
     fn wake(&mut self) -> Instant {
+        self.apply_changes();
+        self.counters.wakes.fetch_add(1, Relaxed);
+        clock::now()
+    }
+
+    fn apply_changes(&mut self) {
         while let Ok(change) = self.changes.try_recv() {
             self.table.apply(change);
         }
-        self.counters.wakes.fetch_add(1, Relaxed);
-        clock::now()
     }
 
     fn packet(&self, queued: &mut QueuedPacket<'_>, now: Instant) -> queue::Verdict {
         let outgoing = queued.hook == Hook::LocalOut;
         let (start, end) = (queued.start, queued.end);
-        if queued.truncated || queued.segmented {
+        if queued.truncated || queued.segmented || queued.checksum_missing {
             self.look_at(queued.octets(), outgoing, queued.original_len, now);
             return queue::Verdict::Accept;
         }
@@ -265,8 +279,8 @@ impl Judge {
         }
     }
 
-    /// Notes a packet of which only the beginning was copied, or which is several in one: it passes as
-    /// it is.
+    /// Notes a packet of which only the beginning was copied, which is several in one, or which the
+    /// kernel has not finished: it passes as it is.
     fn look_at(&self, octets: &[u8], outgoing: bool, original_len: usize, now: Instant) {
         let Some(header) = Ipv6Packet::new(octets) else {
             return;

@@ -61,10 +61,10 @@ pub(super) fn run(plan: &Plan, interrupted: &AtomicBool) -> Result<Observation, 
         let mut at_a = Daemon::start(Host::A, &network.a, folders)?;
         let mut at_b = Daemon::start(Host::B, &network.b, folders)?;
         // Any address of a host with shimq will do: packets from it leave by its own provider.
-        let [at_a_provider, at_b_provider] = [random.next_u32() % 2, random.next_u32() % 2];
+        let [of_a, of_b] = [random.next_u32() % 2, random.next_u32() % 2];
         ends = (
-            at_a.wait_until_ready(&A, interrupted)?[at_a_provider as usize],
-            at_b.wait_until_ready(&B, interrupted)?[at_b_provider as usize],
+            at_a.wait_until_ready(&A, interrupted)?[of_a as usize],
+            at_b.wait_until_ready(&B, interrupted)?[of_b as usize],
         );
         for daemon in [at_a, at_b] {
             monitors.push(daemon.follow(listener.clone())?);

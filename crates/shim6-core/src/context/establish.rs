@@ -350,6 +350,10 @@ impl Endpoint {
             State::EFailed | State::NoSupport => false,
         });
         match existing.filter(|_| answer_with_r2) {
+            // R2 is larger than I1 and its source is not proven: strangers share a budget.
+            Some(_) if !self.answer_budget.spend(arrived.now) => {
+                self.counters.drop(DropReason::OverBudget);
+            }
             Some(context) => {
                 let r2 = self.r2(context, i1.initiator_nonce);
                 self.send(arrived.reversed(), &r2);
@@ -607,6 +611,8 @@ impl Endpoint {
         context.update = None;
         context.fell_back = false;
         context.current = current;
+        context.inbound = current.pair();
+        context.silence = None;
         context.reap = Reap::new(&self.config, &mut self.rng);
         context.account.stop_send_timer();
         context.account.stop_keepalive_timer();

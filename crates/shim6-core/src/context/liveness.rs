@@ -2,6 +2,7 @@
 
 use shim6_wire::Probe;
 
+use super::silence::Lost;
 use super::{Context, CurrentPair};
 use crate::endpoint::{Arrived, Endpoint};
 use crate::event::{Cause, Event};
@@ -108,7 +109,7 @@ impl Endpoint {
         let Some(next) = next.filter(|_| !unfounded) else {
             if inbound_moved {
                 // Our direction works and the peer's did not: what it sent in answer is lost.
-                Self::schedule_resend(context, now);
+                Self::schedule_resend(context, now, Lost::Answer);
             } else if exploration.cause == Cause::Silence {
                 Self::note_false_alarm(context, now);
             }
@@ -117,10 +118,20 @@ impl Endpoint {
                 pair: from,
                 explored,
             });
+            // Confirmed for want of a better one; but what is gone cannot be stayed on.
+            let local_gone = !context.announcement.contains(from.local);
+            if local_gone || !context.peer.contains(from.peer) {
+                let cause = if local_gone {
+                    Cause::LocalLocatorLost
+                } else {
+                    Cause::PeerLocatorLost
+                };
+                self.explore(context, cause, now);
+            }
             return;
         };
         context.current = next;
-        Self::schedule_resend(context, now);
+        Self::schedule_resend(context, now, Lost::Packet);
         self.counters.pair_changes += 1;
         //= https://www.rfc-editor.org/rfc/rfc5534#section-4.2
         //= id=R-013,S-167

@@ -9,7 +9,7 @@ use shim6_wire::{
     VerificationMethod, option_offset,
 };
 
-use crate::endpoint::{Arrived, Endpoint};
+use crate::endpoint::{Arrived, Endpoint, is_unicast};
 use crate::event::DropReason;
 use crate::locator::PeerLocators;
 
@@ -97,6 +97,12 @@ impl Endpoint {
                 METHODS_AT,
             )),
         };
+        let sensible = |&(address, _): &(Ipv6Addr, Method)| {
+            is_unicast(address) && !address.is_unicast_link_local() && !self.local.contains(address)
+        };
+        if claimed.is_empty() || !claimed.iter().all(sensible) {
+            return Err(Refusal::silent(DropReason::BadLocators));
+        }
         let pds = pds.ok_or(unverifiable)?;
         if !self.verification_budget.spend(arrived.now) {
             return Err(Refusal::silent(DropReason::OverBudget));

@@ -13,6 +13,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use pnet_packet::ip::IpNextHeaderProtocols;
+use pnet_packet::ipv6::Ipv6Packet;
 use shim6_wire::{Class, ContextTag, Packet, classify};
 
 use super::Context;
@@ -26,6 +28,9 @@ use crate::time::Instant;
 /// Packets kept for each context: as many as TCP's initial window.
 const KEPT_MAX: usize = 10;
 
+/// How old a packet may be when it is sent again: older ones are of no use to anybody.
+const KEPT_FOR: Duration = Duration::from_secs(10);
+
 /// A context that received something this short ago was in the middle of a conversation.
 const CONVERSATION: Duration = Duration::from_secs(1);
 
@@ -36,12 +41,27 @@ const PROBE_LEAD: Duration = Duration::from_millis(3);
 /// How long a false alarm is held against suspicion.
 const FORGIVENESS: Duration = Duration::from_secs(60);
 
+/// What a failure took.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lost {
+    /// What this host sent.
+    Packet,
+    /// What the peer answered, so that ours may have arrived: only TCP may get it twice.
+    Answer,
+}
+
+#[derive(Debug)]
+struct Kept {
+    at: Instant,
+    packet: Vec<u8>,
+}
+
 /// What is sent without an answer.
 #[derive(Debug)]
 pub(crate) struct Silence {
     since: Instant,
     /// As the local stack sent them.
-    kept: VecDeque<Vec<u8>>,
+    kept: VecDeque<Kept>,
     /// When to send them again, once it is known where to.
     resend_due: Option<Instant>,
 }
@@ -80,14 +100,18 @@ impl Endpoint {
         let Some(since) = context.silence.as_ref().map(|silence| silence.since) else {
             return;
         };
-        if context.reap.state() != reap::State::Operational
-            || now.since(since) < self.patience(context, now)
-            || now.since(context.tested_at) < self.config.test_interval
-        {
-            return;
+        if now.since(since) >= self.patience(context, now) {
+            self.test_current_pair(context, now);
         }
-        context.tested_at = now;
-        self.explore(context, Cause::Silence, now);
+    }
+
+    /// Asks the peer on the current pair whether it is heard, unless that was asked lately.
+    pub(crate) fn test_current_pair(&mut self, context: &mut Context, now: Instant) {
+        let idle = context.reap.state() == reap::State::Operational;
+        if idle && now.since(context.tested_at) >= self.config.test_interval {
+            context.tested_at = now;
+            self.explore(context, Cause::Silence, now);
+        }
     }
 
     /// How long this context may send into silence unsuspected.
@@ -114,9 +138,15 @@ impl Endpoint {
     }
 
     /// Has what was kept sent again, shortly: both ends know by now where to.
-    pub(super) fn schedule_resend(context: &mut Context, now: Instant) {
-        context.false_alarms.0 = 0;
+    pub(super) fn schedule_resend(context: &mut Context, now: Instant, lost: Lost) {
+        context.false_alarms.0 /= 2;
+        let heard = context.account.last_received().unwrap_or_default();
         if let Some(silence) = &mut context.silence {
+            let answered = heard > silence.since;
+            silence.kept.retain(|kept| {
+                let fresh = now.since(kept.at) <= KEPT_FOR;
+                fresh && !answered && (lost == Lost::Packet || is_tcp(&kept.packet))
+            });
             silence.resend_due = Some(now + PROBE_LEAD);
         }
     }
@@ -124,11 +154,16 @@ impl Endpoint {
     /// Sends what was kept, if that is due.
     pub(crate) fn handle_resend_timeout(&mut self, context: &mut Context, now: Instant) {
         let path = context.flow().path;
+        let outdated = |silence: &mut Box<Silence>| {
+            let of_use = |kept: &Kept| now.since(kept.at) <= KEPT_FOR;
+            silence.resend_due.is_none() && !silence.kept.back().is_some_and(of_use)
+        };
+        context.silence.take_if(outdated);
         let due = |silence: &mut Box<Silence>| silence.resend_due.is_some_and(|due| now >= due);
         if let Some(silence) = context.silence.take_if(due) {
             let kept = silence.kept.into_iter();
             self.resends
-                .extend(kept.filter_map(|packet| on_path(packet, path)));
+                .extend(kept.filter_map(|kept| on_path(kept.packet, path)));
         }
     }
 }
@@ -161,8 +196,13 @@ impl Context {
         if silence.kept.len() == KEPT_MAX {
             silence.kept.pop_front();
         }
-        silence.kept.push_back(packet);
+        silence.kept.push_back(Kept { at: now, packet });
     }
+}
+
+fn is_tcp(packet: &[u8]) -> bool {
+    Ipv6Packet::new(packet)
+        .is_some_and(|header| header.get_next_header() == IpNextHeaderProtocols::Tcp)
 }
 
 /// The pair that `packet` carries in its header.

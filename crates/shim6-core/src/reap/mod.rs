@@ -92,6 +92,13 @@ pub(crate) enum Outcome {
     },
 }
 
+/// Probes on the current pair that a silence raised, before others are probed.
+#[derive(Clone, Copy, Debug)]
+struct Test {
+    probes_left: u32,
+    spacing: Duration,
+}
+
 //= https://www.rfc-editor.org/rfc/rfc5534#section-6
 //= id=R-041
 //# The externally observable behavior of an implementation MUST conform to this state machine,
@@ -108,8 +115,8 @@ pub(crate) struct Reap {
     /// Keepalives sent since the Keepalive Timer was started at the given moment.
     keepalives: (Instant, u32),
     probe_due: Option<Instant>,
-    /// How long the probe to be sent next waits for its answer, if it is the test of a suspicion.
-    test_wait: Option<Duration>,
+    /// While the current pair is being asked about a silence.
+    test: Option<Test>,
     /// Round trip of the last probe, or of the exchange that made the context.
     rtt: Option<Duration>,
     /// Probes of the present exploration.
@@ -129,7 +136,7 @@ impl Reap {
             keepalive_timeout: config.send_timeout,
             keepalives: (Instant::default(), 0),
             probe_due: None,
-            test_wait: None,
+            test: None,
             rtt: None,
             probes: 0,
             probe_interval: config.initial_probe_timeout,
@@ -284,9 +291,22 @@ impl Reap {
             self.reports.clear();
         }
         let suspicion = cause == Cause::Silence;
-        self.test_wait = suspicion.then(|| cx.config.test_timeout.max(self.rtt() * 2));
         let first = if suspicion { Some(cx.current) } else { heard };
         let began = self.begin(cause, first, cx);
+        if suspicion && began {
+            // Twice, for a lost probe is no dead pair.
+            self.queue.push(cx.current);
+            //= https://www.rfc-editor.org/rfc/rfc5534#section-7
+            //= type=exception
+            //= reason=two probes on the pair in use, sooner than half a second apart, ask whether there is anything to explore; what follows keeps the RFC's pace
+            //# Initial Probe Timeout 0.5 seconds
+            let wait = cx.config.test_timeout.max(self.rtt() * 2);
+            let wait = wait.min(cx.config.initial_probe_timeout);
+            self.test = Some(Test {
+                probes_left: 2,
+                spacing: wait / 2,
+            });
+        }
         self.probe_next(cx);
         began.then_some(Outcome::Began { silence })
     }
@@ -395,7 +415,11 @@ impl Reap {
         heard: Option<LocatorPair>,
         cx: &mut Surroundings<'_>,
     ) -> bool {
-        if self.exploration.is_some() {
+        if let Some(exploration) = &mut self.exploration {
+            // The peer does not hear us: no longer a mere suspicion.
+            if cause == Cause::PeerExploring && exploration.cause == Cause::Silence {
+                exploration.cause = cause;
+            }
             // The peer was heard on another pair: that one is worth the next probe.
             self.queue
                 .extend(heard.filter(|pair| self.queue.last() != Some(pair)));
@@ -413,6 +437,7 @@ impl Reap {
 
     fn end(&mut self, proven: Option<LocatorPair>, answered_on: LocatorPair) -> Outcome {
         self.probe_due = None;
+        self.test = None;
         self.queue = Vec::new();
         Outcome::Ended {
             proven,
@@ -440,8 +465,10 @@ impl Reap {
         if let Some(pair) = self.queue.pop() {
             self.probe(pair, cx);
         }
-        if let Some(wait) = self.test_wait.take() {
-            self.probe_due = Some(cx.now + wait);
+        if let Some(mut test) = self.test.take() {
+            self.probe_due = Some(cx.now + test.spacing);
+            test.probes_left -= 1;
+            self.test = Some(test).filter(|test| test.probes_left > 0);
             return;
         }
         self.probes += 1;

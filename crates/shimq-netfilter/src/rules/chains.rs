@@ -58,6 +58,7 @@ pub(super) fn input(config: &RulesetConfig) -> ChainDesign {
         InputHook::Prerouting => Some(Part::LocalDestination),
     };
     let mut rules = Rules::default();
+    rules.add_exclusions(Field::Source);
     rules.add(
         "Shim6 control messages and tagged payload; the kernel would answer them with an error, so no bypass",
         [Part::Protocol(SHIM6)]
@@ -77,7 +78,6 @@ pub(super) fn input(config: &RulesetConfig) -> ChainDesign {
         [Part::IpsecBehind, Part::Accept],
     );
     rules.add(NEIGHBOURS, [Part::Icmpv6Type(130..=137), Part::Accept]);
-    rules.add_exclusions(Field::Source);
     if config.mode == Mode::Queue {
         rules.add(
             "counted",
@@ -203,6 +203,12 @@ impl Rules {
 
     /// When the kernel decides what is worth a context.
     fn add_trigger(&mut self, config: &RulesetConfig) {
+        for answers in [1..=4, 129..=129] {
+            self.add(
+                "errors and echo replies: anybody can draw these, so they are no sign of a conversation",
+                [Part::Icmpv6Type(answers), Part::Accept],
+            );
+        }
         self.add(
             "old and still sending: worth a question",
             [
