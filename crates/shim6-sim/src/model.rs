@@ -160,10 +160,6 @@ impl Model {
         }
     }
 
-    //= https://www.rfc-editor.org/rfc/rfc5534#section-4.3
-    //= type=test
-    //= id=R-015
-    //# However, all nodes MUST perform this process sequentially and with exponential back-off.
     fn check_pace(
         &mut self,
         host: HostId,

@@ -12,7 +12,7 @@ use shim6_core::{
 use shim6_sim::{cga, control_packet, hba, prefix};
 use shim6_wire::{
     Class, ContextTag, Fii, Generation, I1, I2, I2bis, InitiatorNonce, ListedLocator, LocatorList,
-    LocatorOptions, Message, Packet, R1, R1bis, R2, ResponderNonce, Ulids, Validator,
+    LocatorOptions, Message, Packet, Probe, R1, R1bis, R2, ResponderNonce, Ulids, Validator,
     VerificationMethod, classify,
 };
 
@@ -224,6 +224,18 @@ impl Subject {
 pub(crate) fn only(sent: Vec<Sent>) -> Sent {
     let [one] = <[Sent; 1]>::try_from(sent).unwrap();
     one
+}
+
+/// The Probes among what was sent: when, on which pair, what.
+pub(crate) fn probes(sent: &[Sent]) -> Vec<(Instant, LocatorPair, Probe)> {
+    let probe = |sent: &Sent| {
+        if let Message::Probe(probe) = &sent.message {
+            Some((sent.at, sent.pair, probe.clone()))
+        } else {
+            None
+        }
+    };
+    sent.iter().filter_map(probe).collect()
 }
 
 /// A peer that a test plays.

@@ -195,6 +195,10 @@ fn assert_backed_off(sent: &[Sent], first: Duration, longest: Duration) -> Vec<f
 //= id=S-074,S-166
 //# the actual timeout value should be randomized between 0.5 and 1.5 of the nominal value to avoid
 //# self-synchronization.
+//= https://www.rfc-editor.org/rfc/rfc5533#section-7.8
+//= type=test
+//= id=S-075
+//# However, any such negative caching should be retained for at most NO_R1_HOLDDOWN_TIME
 #[test]
 fn i1_is_sent_five_times_with_growing_and_random_pauses() {
     let peer = Peer::hba(2);
@@ -213,6 +217,12 @@ fn i1_is_sent_five_times_with_growing_and_random_pauses() {
         );
         assert_eq!(sent.len(), 5);
         assert_eq!(subject.state(ulids), Some(State::EFailed));
+        assert_eq!(
+            subject.wait(secs(60)),
+            [],
+            "no I1 while it is held against the peer"
+        );
+        assert_eq!(subject.state(ulids), None, "for no longer than a minute");
         shares.extend(assert_backed_off(&sent, secs(4), Duration::MAX));
     }
     let below = shares.iter().filter(|&&share| share < 1.0).count();

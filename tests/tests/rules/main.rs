@@ -10,6 +10,8 @@
 mod bench;
 mod confusion;
 mod establishment;
+mod exploring;
 mod lookup;
 mod responding;
+mod timers;
 mod updates;

@@ -1,0 +1,216 @@
+//! Which pairs are probed, how fast, and what it takes to move payload (RFC 5534 §4.3, §5.2, §6).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use shim6_core::{Event, LocatorPair, ReapState, UlidPair};
+use shim6_wire::{Message, Probe, ProbeNonce, ProbeReport, ProbeState};
+use shimq_tests::secs;
+
+use crate::bench::{Line, Peer, Sent, Subject, left_on, probes, ulids};
+
+/// A context whose peer has fallen silent, and the probes sent so far.
+fn exploring() -> (Subject, UlidPair, Vec<Sent>) {
+    let (mut subject, peer) = (Subject::new(), Peer::hba(2));
+    let ulids = ulids(&subject, &peer);
+    peer.be_asked(&mut subject, ulids);
+    subject.send_payload(ulids);
+    let sent = subject.wait(secs(16));
+    assert_eq!(subject.context(ulids).unwrap().reap, ReapState::Exploring);
+    (subject, ulids, sent)
+}
+
+/// A Probe of the peer's, which saw those of `received`.
+fn probe(subject: &Subject, state: ProbeState, received: Vec<ProbeReport>) -> Message {
+    let context = &subject.contexts()[0];
+    Message::Probe(Probe {
+        receiver_tag: context.local_tag,
+        state,
+        sent: vec![ProbeReport {
+            source: context.ulids.peer,
+            destination: context.ulids.local,
+            nonce: ProbeNonce(0x77),
+            data: 0x1234_5678,
+        }],
+        received,
+    })
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5534#section-4.3
+//= type=test
+//= id=R-014
+//# nodes SHOULD attempt to test through all of them until an operational pair is found, and retry
+//# the process as necessary.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-4.3
+//= type=test
+//= id=R-015,R-049,R-055
+//# However, all nodes MUST perform this process sequentially and with exponential back-off.
+#[test]
+fn all_pairs_are_probed_one_after_the_other_more_and_more_slowly_and_again() {
+    let (mut subject, _, mut sent) = exploring();
+    sent.extend(subject.wait(secs(500)));
+    let sent = probes(&sent);
+    assert!(
+        sent.iter()
+            .all(|(_, _, probe)| probe.state == ProbeState::Exploring)
+    );
+    for round in sent.chunks_exact(4) {
+        let pairs: BTreeSet<_> = round.iter().map(|(_, pair, _)| *pair).collect();
+        assert_eq!(pairs.len(), 4, "a round tests every pair");
+    }
+    let gaps: Vec<_> = sent
+        .windows(2)
+        .map(|two| two[1].0.since(two[0].0))
+        .collect();
+    assert!(gaps.len() > 12, "{gaps:?}");
+    for (gap, number) in gaps.iter().zip(0_u32..) {
+        let doublings = number.saturating_sub(3).min(10);
+        let nominal = (Duration::from_millis(500) * (1 << doublings)).min(secs(60));
+        let range = nominal * 4 / 5..=nominal * 6 / 5;
+        assert!(
+            range.contains(gap),
+            "gap {number}: {gap:?}, nominally {nominal:?}"
+        );
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-7.2
+//= type=test
+//= id=S-063,S-064
+//# In addition, it MUST verify that the ULID is indeed present at that locator.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-6.8
+//= type=test
+//= id=R-052
+//# A new current address pair is chosen for the connection, based on the reports of received probes
+//# in the message that we just received.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-6.9
+//= type=test
+//= id=R-054
+//# The reachability detection and exploration process has no effect on payload communications until
+//# a new operational address pair has actually been confirmed.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-3.3
+//= type=test
+//= id=R-005
+//# Shim6 implementations MUST support the discovery of operational address pairs through the use of
+//# explicit reachability tests and Forced Bidirectional Communication (FBD), described later in this
+//# specification.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-9
+//= type=test
+//= id=R-060
+//# it is RECOMMENDED that detected failures and failover events are reported via asynchronous
+//# notifications to the management system.
+#[test]
+fn payload_moves_to_a_pair_when_the_nonce_that_was_sent_there_comes_back_and_not_before() {
+    let (mut subject, ulids, sent) = exploring();
+    let (_, pair, probed) = probes(&sent)[0].clone();
+    assert_ne!(pair, ulids.into());
+    let true_report = probed.sent[0];
+    let guessed = ProbeReport {
+        nonce: ProbeNonce(true_report.nonce.0 ^ 1),
+        ..true_report
+    };
+    let hear = |subject: &mut Subject, report| {
+        let message = probe(subject, ProbeState::InboundOk, vec![report]);
+        subject.hear(pair, &message);
+        left_on(&subject.send_payload(ulids)).0
+    };
+    assert_eq!(left_on(&subject.send_payload(ulids)), (ulids.into(), None));
+    assert_eq!(hear(&mut subject, guessed), ulids.into());
+    // The same again, nonces and all, but for the answer.
+    let (mut subject, ..) = exploring();
+    assert_eq!(hear(&mut subject, true_report), pair);
+    let is_change = |event: &Event| matches!(event, Event::PairChanged { .. });
+    assert!(subject.events.iter().any(is_change));
+    let is_doubt = |event: &Event| matches!(event, Event::Exploring { .. });
+    assert!(subject.events.iter().any(is_doubt));
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-11.1
+//= type=test
+//= id=S-158
+//# If there has been a failure causing a switch, and later the context switches back to sending
+//# things using the ULID pair as the locator pair, then there is no longer a need to do any packet
+//# transformation by the sender; hence, there is no need to include the 8-octet Extension header.
+#[test]
+fn back_on_the_ulids_payload_is_left_alone() {
+    let (mut subject, peer) = (Subject::new(), Peer::hba(2));
+    let ulids = ulids(&subject, &peer);
+    let line = Line {
+        pair: LocatorPair {
+            local: ulids.local,
+            peer: peer.address(1),
+        },
+        ..Line::on_ulids(ulids)
+    };
+    peer.begin(&mut subject, line);
+    let left = left_on(&subject.send_payload(ulids));
+    assert_eq!(left, (line.pair, Some(peer.tag)));
+    let sent = subject.wait(secs(40));
+    let on_ulids = probes(&sent)
+        .into_iter()
+        .find(|(_, pair, _)| *pair == ulids.into());
+    let (_, pair, probed) = on_ulids.unwrap();
+    let message = probe(&subject, ProbeState::InboundOk, vec![probed.sent[0]]);
+    subject.hear(pair, &message);
+    assert_eq!(left_on(&subject.send_payload(ulids)), (ulids.into(), None));
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+//= type=test
+//= id=R-027,R-028
+//# When a sender is in state InboundOk it MUST include copies of the fields of at least one of the
+//# inbound probes.
+#[test]
+fn in_inbound_ok_the_peers_probes_are_copied_back() {
+    let (mut subject, ulids, _) = exploring();
+    let Message::Probe(heard) = probe(&subject, ProbeState::Exploring, Vec::new()) else {
+        unreachable!("it is made so")
+    };
+    let mut sent = subject.hear(ulids.into(), &Message::Probe(heard.clone()));
+    sent.extend(subject.wait(secs(5)));
+    let sent = probes(&sent);
+    assert!(sent.len() > 3);
+    for (_, _, probe) in sent {
+        assert_eq!(probe.state, ProbeState::InboundOk);
+        assert_eq!(probe.received, heard.sent);
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+//= type=test
+//= id=R-026
+//# The first set of Probe fields pertains to the current message and MUST be present, so the minimum
+//# value for this field is 1.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
+//= type=test
+//= id=R-031,R-032
+//# This value SHOULD be generated using a random number generator that is known to have good
+//# randomness properties as outlined in RFC 4086 [RFC4086].
+#[test]
+fn each_probe_describes_itself_and_has_a_nonce_that_no_other_tells() {
+    let (mut subject, ulids, mut sent) = exploring();
+    // The upper layers go on, so the context stays.
+    for _ in 0..2_000 {
+        subject.send_payload(ulids);
+        sent.extend(subject.wait(secs(60)));
+    }
+    let mut nonces = Vec::new();
+    for (_, pair, probe) in probes(&sent) {
+        let own = probe.sent[0];
+        assert_eq!((own.source, own.destination), (pair.local, pair.peer));
+        nonces.push(own.nonce.0);
+    }
+    let count = nonces.len();
+    assert!(count > 1_500);
+    let half = count * 2 / 5..count * 3 / 5;
+    for bit in 0..32 {
+        let ones = nonces.iter().filter(|&nonce| nonce >> bit & 1 == 1).count();
+        let flips = nonces
+            .windows(2)
+            .filter(|two| (two[0] ^ two[1]) >> bit & 1 == 1);
+        assert!(
+            half.contains(&ones) && half.contains(&flips.count()),
+            "bit {bit}"
+        );
+    }
+}
