@@ -32,7 +32,7 @@ pub enum QueueError {
     )]
     NoKernelSupport,
     /// Anything else.
-    #[error("cannot {action} for queue {number}")]
+    #[error("cannot {action} for queue {number}: {source}")]
     Io {
         /// What was being done.
         action: &'static str,
@@ -76,4 +76,24 @@ fn holder(number: u16) -> Option<u32> {
         .into_iter()
         .find(|queue| queue.number == number)
         .map(|queue| queue.port_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_nfqueue_is_told_from_other_refusals() {
+        // nfnetlink without the subsystem answers the first; a kernel without nfnetlink the last.
+        for error in [libc::EINVAL, libc::EOPNOTSUPP, libc::EPROTONOSUPPORT] {
+            let refused = QueueError::refused(0, io::Error::from_raw_os_error(error));
+            assert!(matches!(refused, QueueError::NoKernelSupport), "{refused}");
+            assert!(refused.to_string().contains("nfnetlink_queue"), "{refused}");
+        }
+        let refused = QueueError::refused(7, io::Error::from_raw_os_error(libc::ENOMEM));
+        assert_eq!(
+            refused.to_string(),
+            "cannot bind for queue 7: Cannot allocate memory (os error 12)"
+        );
+    }
 }

@@ -45,7 +45,7 @@ pub enum RulesError {
     #[error("table ip6 shimq is not as it should be: {0}")]
     Differs(String),
     /// The kernel refused a part of a transaction; none of it is in force.
-    #[error("the kernel refused {part}{}", .reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default())]
+    #[error("the kernel refused {part}: {source}{}", .reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default())]
     Refused {
         /// The refused part, in nft's words.
         part: String,
@@ -56,7 +56,7 @@ pub enum RulesError {
         source: io::Error,
     },
     /// The socket failed.
-    #[error("nf_tables socket")]
+    #[error("nf_tables socket: {0}")]
     Io(#[source] io::Error),
 }
 
