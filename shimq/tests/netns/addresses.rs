@@ -57,8 +57,6 @@ fn without_any_configuration_the_addresses_are_strong_and_the_key_is_closed_to_o
     assert_eq!(mode(state), 0o700);
 }
 
-//= https://www.rfc-editor.org/rfc/rfc5535#section-5
-//= type=test
 #[test]
 fn hba_sets_as_configured_carry_a_connection_over_a_cut_without_any_key() {
     let Some(network) = Network::new() else {

@@ -47,6 +47,18 @@ fn a_connection_survives_with_the_timers_of_the_rfc() {
 }
 
 #[test]
+fn a_connection_survives_where_every_packet_is_queued() {
+    let config = format!("{FAST}[datapath]\nmode = 'queue-all'\n");
+    survives(Direction::Both, &config);
+}
+
+#[test]
+fn a_connection_survives_with_the_plain_backend() {
+    let config = format!("{FAST}[datapath]\nbackend = 'plain'\n");
+    survives(Direction::Both, &config);
+}
+
+#[test]
 fn a_connection_survives_a_second_cut_of_the_pair_it_moved_to() {
     let Some(network) = Network::new() else {
         return;

@@ -55,7 +55,9 @@ fn connections_go_on_at_once_when_the_daemon_is_killed_and_after_it_is_back() {
 //= https://www.rfc-editor.org/rfc/rfc5533#section-7.5
 //= type=test
 //# Due to garbage collection, we can end up with one end having and
-//# using the context state, and the other end not having any state.
+//# using the context state, and the other end not having any state.  We
+//# need to be able to recover this state at the end that has lost it
+//# before we can use it.
 #[test]
 fn a_connection_that_moved_outlives_the_daemon_that_is_killed_and_started_again() {
     let Some(network) = Network::new() else {

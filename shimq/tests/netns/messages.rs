@@ -15,7 +15,6 @@ const RESPOND_ONLY: &str = "[trigger]\nheuristic = 'respond-only'\n[reap]\nsend-
 
 //= https://www.rfc-editor.org/rfc/rfc5533#section-7.3
 //= type=test
-//= id=S-063
 //# The normal context establishment consists of a 4-message exchange in
 //# the order of I1, R1, I2, R2
 #[test]

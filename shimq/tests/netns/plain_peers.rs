@@ -8,8 +8,10 @@ use crate::support::{Daemon, Network, Packet, Side, Stream, eventually};
 //= https://www.rfc-editor.org/rfc/rfc5533#section-7.8
 //= type=test
 //= id=S-076
-//# If the host receives an ICMP error with Unrecognized Next Header
-//# type (type 4, code 1)
+//# If the host receives an ICMP error with "Unrecognized Next Header"
+//# type (type 4, code 1) and the included packet is the I1 message it
+//# just sent, then this is a more reliable indication that the peer ULID
+//# does not implement Shim6.
 #[test]
 fn a_peer_without_shim6_is_asked_once_and_served_as_plain_ipv6() {
     let Some(network) = Network::new() else {
