@@ -10,6 +10,10 @@ use crate::{Modifier, SubnetPrefix};
 //= id=C-009
 //# The SHA-1 hash algorithm [FIPS.180-1.1995] is applied to the CGA Parameters. When Hash1 is
 //# computed, the input to the SHA-1 algorithm is the CGA Parameters data structure.
+//= https://www.rfc-editor.org/rfc/rfc3972#section-5
+//= id=C-028
+//# However, implementations MUST include any such unrecognized data in the hash input when
+//# computing Hash1 in step 3 and Hash2 in step 6 of the CGA verification algorithm.
 
 /// The leftmost 64 bits of the SHA-1 of a whole structure; `tail` is key and extension fields.
 pub(crate) fn hash1(

@@ -446,7 +446,7 @@ mod tests {
     fn a_nonce_is_a_384_bit_rsa_public_key() {
         //= https://www.rfc-editor.org/rfc/rfc5535#section-6
         //= type=test
-        //= id=H-006,H-007,H-008,H-009
+        //= id=H-005,H-006,H-007,H-008,H-009
         //# The algorithm identifier MUST be
         //# rsaEncryption, which is 1.2.840.113549.1.1.1, and the random nonce
         //# MUST be formatted by using the RSAPublicKey type as specified in

@@ -251,6 +251,12 @@ impl Endpoint {
                     endpoint.on_update_ack(context, &ack, arrived);
                 });
             }
+            //= https://www.rfc-editor.org/rfc/rfc5534#section-5.1
+            //= id=R-022
+            //# A valid message conforms to the format above, has a Receiver Context Tag that
+            //# matches the context known by the receiver, is a valid Shim6 control message as
+            //# defined in Section 12.3 of the Shim6 protocol description [RFC5533], and has a
+            //# Shim6 context that is in state ESTABLISHED.
             Message::Keepalive(keepalive) => {
                 self.in_context(keepalive.receiver_tag, arrived, |endpoint, context| {
                     endpoint.on_keepalive(context, arrived.now);

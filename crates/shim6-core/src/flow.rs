@@ -51,6 +51,9 @@ impl Account {
     //# Upon sending a payload packet in the Operational state, the node
     //# stops the Keepalive Timer if it was running and starts the Send Timer
     //# if it was not running.
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-4.1
+    //= id=R-011
+    //# These two timers are mutually exclusive.
     pub fn sent(&self, now: Instant, packets: u64, bytes: u64) {
         self.packets_sent.fetch_add(packets, Relaxed);
         self.bytes_sent.fetch_add(bytes, Relaxed);
@@ -499,6 +502,10 @@ impl FlowTable {
         let Some(flow) = self.mapped.get(&(peer_tag, locators)) else {
             return (Verdict::Drop(DropReason::IcmpForeign), None);
         };
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-8
+        //= id=S-131
+        //# All ICMP messages MUST be delivered to the ULP in all cases, except when Shim6
+        //# successfully acts on the message (e.g., selects a new path).
         if error.kind.concerns_shim6() {
             return (
                 Verdict::Drop(DropReason::IcmpActedUpon),

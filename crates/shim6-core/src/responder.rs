@@ -262,6 +262,23 @@ mod tests {
         }
     }
 
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-16.2
+    //= type=test
+    //= id=S-171
+    //# it is recommended that the host change the secret S periodically.
+    #[test]
+    fn the_secret_changes_every_five_minutes() {
+        let mut rng = ChaCha20Rng::from_seed([3; 32]);
+        let mut responder = Responder::new(Duration::from_secs(30), &mut rng);
+        let now = Instant::from_micros(1);
+        let nonce = responder.nonce(now, &mut rng);
+        let first = responder.r1(nonce, &initiation(), now);
+        responder.nonce(now + Duration::from_secs(290), &mut rng);
+        assert_eq!(responder.r1(nonce, &initiation(), now), first);
+        responder.nonce(now + Duration::from_secs(300), &mut rng);
+        assert_ne!(responder.r1(nonce, &initiation(), now), first);
+    }
+
     //= https://www.rfc-editor.org/rfc/rfc5533#section-7.10.1
     //= type=test
     //= id=S-083

@@ -160,6 +160,10 @@ impl Keeper {
                     interface_name: interface.name.clone(),
                     pds: Arc::clone(pds),
                     key: self.key.clone().filter(|key| signs_for(key, pds)),
+                    //= https://www.rfc-editor.org/rfc/rfc5534#section-4.1
+                    //= id=R-007
+                    //# Nodes SHOULD employ techniques listed in Sections 3.1 and 3.2 to track the
+                    //# local situation.
                     usable: interface.up && is_settled(address),
                 });
             }
@@ -184,6 +188,9 @@ impl Keeper {
 }
 
 /// Fit for new connections as far as the address itself goes.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-3.1
+//= id=R-001
+//# The address is not tentative in the sense of RFC 4862 [RFC4862].
 fn is_settled(address: &InterfaceAddress) -> bool {
     !address.tentative() && !address.deprecated()
 }

@@ -238,6 +238,11 @@ impl Snapshot {
     }
 
     /// Takes in what the kernel says at `now`, and tells what kind of news it was.
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-3.1
+    //= id=R-002
+    //# Shim6 implementations MUST be able to employ information provided by IPv6 Neighbor
+    //# Discovery [RFC4861], Address Autoconfiguration [RFC4862], and DHCP [RFC3315] (when DHCP is
+    //# implemented).
     fn apply(&mut self, message: &RouteNetlinkMessage, now: Instant) -> News {
         let mut news = News::default();
         if let RouteNetlinkMessage::NewLink(link) = message {
@@ -288,6 +293,9 @@ impl Snapshot {
         });
         let interface = Interface {
             name: name.unwrap_or_default(),
+            //= https://www.rfc-editor.org/rfc/rfc5534#section-3.2
+            //= id=R-004
+            //# Implementations MAY also employ additional, link-layer-specific mechanisms.
             up: flags.contains(LinkFlags::Up | LinkFlags::Running),
             loopback: flags.contains(LinkFlags::Loopback),
         };

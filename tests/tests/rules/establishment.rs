@@ -153,7 +153,7 @@ fn proven(options: &LocatorOptions, ulid: std::net::Ipv6Addr) -> Vec<std::net::I
 //= https://www.rfc-editor.org/rfc/rfc5533#section-5.6
 //= type=test
 //= id=S-025,S-026,S-027,S-030,S-037,S-090,S-119,S-140
-//# When this is sent, the necessary HBA/CGA information for verifying the locator list MUST also be
+//# When it is sent, the necessary HBA/CGA information for verifying the locator list MUST also be
 //# included.
 //= https://www.rfc-editor.org/rfc/rfc5533#section-7.6
 //= type=test

@@ -88,6 +88,10 @@ fn all_pairs_are_probed_one_after_the_other_more_and_more_slowly_and_again() {
 //= id=R-054
 //# The reachability detection and exploration process has no effect on payload communications until
 //# a new operational address pair has actually been confirmed.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-3.5
+//= type=test
+//= id=R-006
+//# Shim6 does not attempt to employ multiple paths simultaneously.
 //= https://www.rfc-editor.org/rfc/rfc5534#section-3.3
 //= type=test
 //= id=R-005

@@ -95,6 +95,11 @@ fn whoever_uses_an_unknown_tag_hears_so() {
 //= id=S-165
 //# Verify that the IPv6 Source Address field is part of Ls(peer) and that the IPv6 Destination
 //# Address field is part of Ls(local).  If not, send an R1bis message.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-5.1
+//= type=test
+//= id=R-022
+//# A valid message conforms to the format above, has a Receiver Context Tag that matches the context
+//# known by the receiver
 #[test]
 fn a_known_tag_from_elsewhere_is_a_stale_context() {
     let (mut subject, peer) = (Subject::new(), Peer::hba(2));

@@ -11,6 +11,7 @@ mod bench;
 mod confusion;
 mod establishment;
 mod exploring;
+mod icmp;
 mod lookup;
 mod responding;
 mod timers;

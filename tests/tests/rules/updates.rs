@@ -172,6 +172,30 @@ fn the_current_locator_is_left_only_for_one_that_answers() {
 
 //= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
 //= type=test
+//= id=S-148
+//# If I2BIS-SENT, send I2bis and proceed to process the message.
+#[test]
+fn an_update_that_meets_a_recovery_is_taken_in_and_the_peer_asked_again() {
+    let peer = Peer::hba(2);
+    let mut subject = established(&peer);
+    let ulids = ulids(&subject, &peer);
+    let i2bis = subject.hear_r1bis(ulids.into(), peer.tag);
+    assert_eq!(subject.wait(secs(1)), []);
+    let next = Peer {
+        generation: Generation(78),
+        ..Peer::hba(2)
+    };
+    let message = request(&subject, &peer, next.listing(&[peer.address(0)]));
+    let sent = subject.hear(ulids.into(), &message);
+    let sent: Vec<_> = sent.into_iter().map(|sent| sent.message).collect();
+    let acknowledged = ack(peer.tag, RequestNonce(0x5151));
+    assert_eq!(sent, [Message::I2bis(i2bis), acknowledged]);
+    let context = subject.context(ulids).unwrap();
+    assert_eq!(context.peer_locators, [peer.address(0)]);
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
+//= type=test
 //= id=S-147
 //# If a CGA Parameter Data Structure (PDS) is included in the message, then the host MUST verify if
 //# the actual PDS contained in the packet corresponds to the ULID(peer).  If this verification

@@ -86,6 +86,10 @@ impl Search {
     ///
     /// Each call continues after the last modifier tried, also when that one was good. A call is as
     /// long as `tries` says: 16384 take some milliseconds, and less with a wide [`Backend`].
+    //= https://www.rfc-editor.org/rfc/rfc3972#section-4
+    //= id=C-014
+    //# Implementations MAY use optimized or otherwise modified versions of the above algorithm
+    //# for CGA generation.
     pub fn step(&mut self, tries: u64) -> Option<Modifier> {
         let mut left = tries;
         while left > 0 {
@@ -152,6 +156,11 @@ mod tests {
     proptest! {
         /// With masks of few bits, anywhere in the word: then finds are frequent, and no bit of it
         /// goes unchecked.
+        //= https://www.rfc-editor.org/rfc/rfc3972#section-4
+        //= type=test
+        //= id=C-014
+        //# Implementations MAY use optimized or otherwise modified versions of the above
+        //# algorithm for CGA generation.
         #[test]
         fn every_backend_finds_exactly_what_the_sha1_crate_finds(
             tail in prop::collection::vec(any::<u8>(), 0..600),

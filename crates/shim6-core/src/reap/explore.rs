@@ -14,9 +14,17 @@ use crate::pair::LocatorPair;
 /// uses it; then those that share one; the failed pair last, for it may have come back. Within a
 /// class the order is random, so that hosts behind the same failure do not all probe alike.
 //= https://www.rfc-editor.org/rfc/rfc5534#section-4.3
-//= id=R-014,R-016
+//= id=R-014
 //# nodes SHOULD attempt to test through all of them until an operational pair is found, and retry
 //# the process as necessary.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-4.3
+//= type=exception
+//= reason=what is listed is of global scope, so nothing has to be left out; and RFC 3484 does not
+//= know which pair failed, which says more than its order
+//= id=R-016
+//# Nodes first consult the RFC 3484 default address selection rules [RFC3484] to determine what
+//# combinations of addresses are allowed from a local point of view, as this reduces the search
+//# space.
 pub(super) fn order(
     local: impl Iterator<Item = Ipv6Addr>,
     peer: &[Ipv6Addr],

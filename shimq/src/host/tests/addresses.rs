@@ -206,6 +206,11 @@ fn three_duplicates_are_enough() {
     });
 }
 
+//= https://www.rfc-editor.org/rfc/rfc5534#section-3.1
+//= type=test
+//= id=R-002
+//# This information includes the availability of a new address and status changes of existing
+//# addresses (such as when an address becomes invalid).
 #[test]
 fn a_cga_lives_as_long_as_its_prefix() {
     alone(async || {
@@ -248,6 +253,14 @@ fn a_cga_lives_as_long_as_its_prefix() {
     });
 }
 
+//= https://www.rfc-editor.org/rfc/rfc5534#section-4.1
+//= type=test
+//= id=R-007
+//# Nodes SHOULD employ techniques listed in Sections 3.1 and 3.2 to track the local situation.
+//= https://www.rfc-editor.org/rfc/rfc5534#section-3.2
+//= type=test
+//= id=R-004
+//# Implementations MAY also employ additional, link-layer-specific mechanisms.
 #[test]
 fn a_locator_is_usable_while_its_link_carries_packets() {
     alone(async || {
@@ -295,6 +308,10 @@ fn addresses_as_configured_are_used_and_never_taken_away() {
     });
 }
 
+//= https://www.rfc-editor.org/rfc/rfc5534#section-3.1
+//= type=test
+//= id=R-001
+//# The address and interface are acceptable for use according to a local policy.
 #[test]
 fn denied_interfaces_and_other_prefixes_get_no_address() {
     alone(async || {
