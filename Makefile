@@ -24,6 +24,7 @@ test: deps-test
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) test --workspace --locked
+	@$(MAKE) --no-print-directory conformance CONFORMANCE_ARGS=--missing
 
 # The whole list; `make conformance CONFORMANCE_ARGS=--missing` prints the gaps alone.
 conformance:

@@ -304,6 +304,10 @@ impl<'a> Error<'a> {
     fn translate_word(&self, shim6: Place, word: &mut [u8]) {
         let (at, header) = (shim6.at as u32, PAYLOAD_EXT as u32);
         let translated = match self.view.get_icmpv6_type() {
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-15.4
+            //= id=S-168
+            //# By conveying the information to the transport layer, it can adapt and reduce the
+            //# Maximum Segment Size (MSS) accordingly.
             //= https://www.rfc-editor.org/rfc/rfc5533#section-8
             //= id=S-136
             //# If the ICMP error is a "packet too big", the reported MTU must be adjusted to be 8

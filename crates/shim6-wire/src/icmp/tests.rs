@@ -231,6 +231,11 @@ fn errors_that_another_path_may_cure_concern_the_shim() {
 //= type=test
 //# The result is a "packet in error" that is passed to the ULP which looks as if the shim did not
 //# exist.
+//= https://www.rfc-editor.org/rfc/rfc5533#section-15.4
+//= type=test
+//= id=S-168
+//# By conveying the information to the transport layer, it can adapt and reduce the Maximum
+//# Segment Size (MSS) accordingly.
 //= https://www.rfc-editor.org/rfc/rfc5533#section-8
 //= id=S-136
 //= type=test
