@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Maps packets of contexts whose locators are not their ULIDs (RFC 5533 sections 11.1 and 12.2).
+//
+//     send:     stack -> shim0 ... shim1, shim_send     -> interface of the local locator
+//     receive:  interface of a locator, shim_receive    -> shim1 ... shim0 -> stack
+//
+// shim0 and shim1 are the ends of one veth pair. The kernel can neither segment nor merge packets
+// with header 140; behind the pair it need not: shim0 segments before shim_send inserts the header,
+// and its NAPI merges after shim_receive took the header out.
+//
+// What does not belong to a flow passes shim_receive untouched: tags unknown here, control messages
+// and ICMPv6 errors are the daemon's. What shim_send cannot map is dropped and counted by reason:
+// only packets of mapped ULID pairs are routed to shim0, and unmapped they would go astray.
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/pkt_cls.h>
+#include <stddef.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define AF_INET6 10
+#define HOP_BY_HOP 0
+#define ROUTING 43
+#define DESTINATION_OPTIONS 60
+#define SHIM6 140
+#define P_BIT 0x80
+
+struct address {
+	__be32 words[4];
+};
+
+struct ipv6 {
+	__u8 version_class_flow[4];
+	__be16 payload_length;
+	__u8 next_header;
+	__u8 hop_limit;
+	struct address source;
+	struct address destination;
+};
+
+// RFC 5533 section 5.2.
+struct payload_ext {
+	__u8 next_header;
+	__u8 hdr_ext_len; // 0: eight octets
+	__u8 tag[6];	  // P = 1 in the first bit, then the receiver's context tag
+};
+
+struct tagged {
+	struct ipv6 ip;
+	struct payload_ext ext;
+};
+
+// Keys and values of the maps. src/layout.rs writes and reads the same octets.
+
+struct ulids {
+	struct address local;
+	struct address peer;
+};
+
+struct sending {
+	struct address local_locator;
+	struct address peer_locator;
+	struct address next_hop;
+	__u8 peer_tag[6]; // with P = 1, as on the wire
+	__u8 unused[2];
+	__u32 interface;
+	__u32 account;
+};
+
+// By destination, too: a router must not take packets with such a tag that are for other hosts.
+struct arrival {
+	struct address locator;
+	__u8 local_tag[6]; // with P = 1, as on the wire
+	__u8 unused[2];
+};
+
+struct receiving {
+	struct address local_ulid;
+	struct address peer_ulid;
+	__u32 account;
+};
+
+// One direction, alone in a cache line: the directions may run on different CPUs.
+struct tally {
+	__u64 packets;
+	__u64 octets; // of the IPv6 packet as the stack sees it
+	__u64 last;   // nanoseconds of CLOCK_BOOTTIME
+	__u64 unused[5];
+};
+
+struct account {
+	struct tally sent;
+	struct tally received;
+};
+
+// Why shim_send dropped a packet; src/rewriter.rs names them in the same order.
+enum drop {
+	DROP_NOT_MAPPED,     // no flow of this ULID pair, or no IPv6 at all
+	DROP_ROUTING_HEADER, // the Shim6 header would have to go behind a routing-related one
+	DROP_NOT_SEGMENTED,  // larger than the link, and nobody could segment it later
+	DROP_NO_ROOM,	     // the packet could not grow
+	DROPS,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct ulids);
+	__type(value, struct sending);
+} by_ulids SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct arrival);
+	__type(value, struct receiving);
+} by_tag SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct account);
+} accounts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DROPS);
+	__type(key, __u32);
+	__type(value, __u64);
+} drops SEC(".maps");
+
+// Set before loading.
+const volatile __u32 shim1 = 0;
+const volatile __u8 shim0_mac[ETH_ALEN] = {0};
+
+static __always_inline int drop(__u32 reason)
+{
+	__u64 *count = bpf_map_lookup_elem(&drops, &reason);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	return TC_ACT_SHOT;
+}
+
+static __always_inline void note(struct tally *tally, __u64 octets)
+{
+	__sync_fetch_and_add(&tally->packets, 1);
+	__sync_fetch_and_add(&tally->octets, octets);
+	tally->last = bpf_ktime_get_boot_ns();
+}
+
+// Whether the packet starts with headers that routers look at: the Shim6 header goes behind those
+// (RFC 5533 section 4.6).
+static __always_inline int has_routing_header(struct __sk_buff *skb, __u8 next_header)
+{
+	if (next_header == DESTINATION_OPTIONS &&
+	    bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(struct ipv6), &next_header, 1))
+		return 1;
+	return next_header == HOP_BY_HOP || next_header == ROUTING;
+}
+
+SEC("classifier")
+int shim_send(struct __sk_buff *skb)
+{
+	struct bpf_redir_neigh next_hop = {.nh_family = AF_INET6};
+	struct tagged packet;
+	struct sending *flow;
+	struct account *account;
+	struct ulids ulids;
+	__u32 index;
+
+	if (skb->protocol != bpf_htons(ETH_P_IPV6) ||
+	    bpf_skb_load_bytes(skb, ETH_HLEN, &packet.ip, sizeof(packet.ip)))
+		return drop(DROP_NOT_MAPPED);
+	ulids.local = packet.ip.source;
+	ulids.peer = packet.ip.destination;
+	flow = bpf_map_lookup_elem(&by_ulids, &ulids);
+	if (!flow)
+		return drop(DROP_NOT_MAPPED);
+	if (has_routing_header(skb, packet.ip.next_header))
+		return drop(DROP_ROUTING_HEADER);
+	if (skb->gso_size)
+		return drop(DROP_NOT_SEGMENTED);
+
+	index = flow->account;
+	account = bpf_map_lookup_elem(&accounts, &index);
+	if (account)
+		note(&account->sent, skb->len - ETH_HLEN);
+
+	// The transport checksum, done or yet to be done, covers the ULIDs and does not change.
+	if (bpf_skb_adjust_room(skb, sizeof(packet.ext), BPF_ADJ_ROOM_NET, 0))
+		return drop(DROP_NO_ROOM);
+	packet.ext.next_header = packet.ip.next_header;
+	packet.ext.hdr_ext_len = 0;
+	__builtin_memcpy(packet.ext.tag, flow->peer_tag, sizeof(packet.ext.tag));
+	packet.ip.next_header = SHIM6;
+	packet.ip.payload_length =
+		bpf_htons(bpf_ntohs(packet.ip.payload_length) + sizeof(packet.ext));
+	packet.ip.source = flow->local_locator;
+	packet.ip.destination = flow->peer_locator;
+	if (bpf_skb_store_bytes(skb, ETH_HLEN, &packet, sizeof(packet), 0))
+		return drop(DROP_NO_ROOM);
+
+	// With the next hop given, the kernel looks up no route: one would cost as much as the rest of
+	// this, and it may lead back to shim0 where the peer's locator is its ULID.
+	__builtin_memcpy(next_hop.ipv6_nh, &flow->next_hop, sizeof(next_hop.ipv6_nh));
+	return bpf_redirect_neigh(flow->interface, &next_hop, sizeof(next_hop), 0);
+}
+
+SEC("classifier")
+int shim_receive(struct __sk_buff *skb)
+{
+	struct receiving *flow;
+	struct account *account;
+	struct arrival arrival = {};
+	struct tagged packet;
+	__u8 mac[ETH_ALEN];
+	__u32 index;
+
+	// Frames for others reach a device that listens to all; those with a VLAN tag belong to the
+	// VLAN's own interface.
+	if (skb->protocol != bpf_htons(ETH_P_IPV6) || skb->pkt_type != PACKET_HOST || skb->vlan_present ||
+	    bpf_skb_load_bytes(skb, ETH_HLEN, &packet, sizeof(packet)))
+		return TC_ACT_UNSPEC;
+	if (packet.ip.next_header != SHIM6 || packet.ext.hdr_ext_len != 0 ||
+	    !(packet.ext.tag[0] & P_BIT))
+		return TC_ACT_UNSPEC;
+	arrival.locator = packet.ip.destination;
+	__builtin_memcpy(arrival.local_tag, packet.ext.tag, sizeof(arrival.local_tag));
+	flow = bpf_map_lookup_elem(&by_tag, &arrival);
+	if (!flow)
+		return TC_ACT_UNSPEC;
+
+	if (bpf_skb_adjust_room(skb, -(__s32)sizeof(packet.ext), BPF_ADJ_ROOM_NET, 0))
+		return TC_ACT_SHOT;
+	packet.ip.next_header = packet.ext.next_header;
+	packet.ip.payload_length =
+		bpf_htons(bpf_ntohs(packet.ip.payload_length) - sizeof(packet.ext));
+	packet.ip.source = flow->peer_ulid;
+	packet.ip.destination = flow->local_ulid;
+	for (int octet = 0; octet < ETH_ALEN; octet++)
+		mac[octet] = shim0_mac[octet];
+	// A sum that the device took over all octets follows the change; the link layer is not in it.
+	if (bpf_skb_store_bytes(skb, ETH_HLEN, &packet.ip, sizeof(packet.ip), BPF_F_RECOMPUTE_CSUM) ||
+	    bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), mac, sizeof(mac), 0))
+		return TC_ACT_SHOT;
+
+	index = flow->account;
+	account = bpf_map_lookup_elem(&accounts, &index);
+	if (account)
+		note(&account->received, skb->len - ETH_HLEN);
+	return bpf_redirect(shim1, 0);
+}
+
+// None of the helpers is for GPL programs only.
+char LICENSE[] SEC("license") = "MIT OR Apache-2.0";

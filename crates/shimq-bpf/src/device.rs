@@ -1,0 +1,195 @@
+//! The device pair: one end segments and merges for the stack, the other carries single packets.
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
+};
+use rustix::io::Errno;
+
+use crate::BpfError;
+use crate::ethtool::set_features;
+use crate::netlink::Netlink;
+
+/// The MAC address of shim0, locally administered. By it a later run knows the pair as its own.
+pub(crate) const SHIM0_MAC: [u8; 6] = [0x02, 0x53, 0x48, 0x49, 0x4d, 0x30];
+
+/// The MAC address of shim1; nobody asks for it, since shim0 resolves no neighbours.
+const SHIM1_MAC: [u8; 6] = [0x02, 0x53, 0x48, 0x49, 0x4d, 0x31];
+
+/// Octets of the largest packet: routes say what fits the path, the pair fits all.
+const MTU: u32 = 65_535;
+
+/// The two ends of the veth pair.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pair {
+    /// Index of the end that the stack sees.
+    pub(crate) shim0: u32,
+    /// Index of the end that the programs see.
+    pub(crate) shim1: u32,
+}
+
+impl Pair {
+    /// Makes the pair under these names, in the place of one that a killed process left.
+    pub(crate) fn create(netlink: &mut Netlink, names: &[String; 2]) -> Result<Self, BpfError> {
+        remove_left_over(netlink, names)?;
+        let [stack_end, program_end] = names;
+        let mut message = end(stack_end, SHIM0_MAC);
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(end(program_end, SHIM1_MAC)))),
+        ]));
+        let created = netlink.request(
+            "make the device pair",
+            RouteNetlinkMessage::NewLink(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+        );
+        match created {
+            Err(BpfError::Netlink { doing, source }) => {
+                return Err(match Errno::from_io_error(&source) {
+                    Some(Errno::EXIST) => BpfError::NameTaken {
+                        name: program_end.clone(),
+                    },
+                    Some(Errno::OPNOTSUPP) => BpfError::Unsupported {
+                        doing,
+                        source: source.into(),
+                    },
+                    _ => BpfError::Netlink { doing, source },
+                });
+            }
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+        let missing = || BpfError::netlink("find the device pair", Errno::NODEV.into());
+        let pair = Self {
+            shim0: find(netlink, stack_end)?.ok_or_else(missing)?.header.index,
+            shim1: find(netlink, program_end)?
+                .ok_or_else(missing)?
+                .header
+                .index,
+        };
+        if let Err(error) = pair.configure(netlink) {
+            // What was tried is told; that the clean-up fails as well would not help anyone.
+            let _ = pair.remove(netlink);
+            return Err(error);
+        }
+        Ok(pair)
+    }
+
+    fn configure(self, netlink: &mut Netlink) -> Result<(), BpfError> {
+        set_features(self.shim0, shim0_feature)?;
+        set_features(self.shim1, shim1_feature)?;
+        for index in [self.shim0, self.shim1] {
+            // No neighbours, no groups, no link-local address: nothing comes to life by itself.
+            let mut message = LinkMessage::default();
+            message.header.index = index;
+            message.header.flags = LinkFlags::Up | LinkFlags::Noarp;
+            message.header.change_mask = LinkFlags::Up | LinkFlags::Noarp | LinkFlags::Multicast;
+            message.attributes = vec![LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(
+                vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)],
+            )])];
+            let request = RouteNetlinkMessage::SetLink(message);
+            netlink.request("bring the device pair up", request, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Removes both ends, and with them every route and address on them.
+    pub(crate) fn remove(self, netlink: &mut Netlink) -> Result<(), BpfError> {
+        let mut message = LinkMessage::default();
+        message.header.index = self.shim0;
+        netlink.remove(
+            "remove the device pair",
+            RouteNetlinkMessage::DelLink(message),
+        )
+    }
+}
+
+fn end(name: &str, mac: [u8; 6]) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Address(mac.into()),
+        LinkAttribute::Mtu(MTU),
+    ];
+    message
+}
+
+fn remove_left_over(netlink: &mut Netlink, names: &[String; 2]) -> Result<(), BpfError> {
+    for (name, mac) in names.iter().zip([SHIM0_MAC, SHIM1_MAC]) {
+        let Some(mut link) = find(netlink, name)? else {
+            continue;
+        };
+        if !link
+            .attributes
+            .contains(&LinkAttribute::Address(mac.into()))
+        {
+            return Err(BpfError::NameTaken { name: name.clone() });
+        }
+        link.attributes.clear();
+        netlink.remove(
+            "remove a device pair that was left",
+            RouteNetlinkMessage::DelLink(link),
+        )?;
+    }
+    Ok(())
+}
+
+/// The device of this name, if there is one.
+fn find(netlink: &mut Netlink, name: &str) -> Result<Option<LinkMessage>, BpfError> {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+    get(netlink, message)
+}
+
+/// The device that `message` asks for, if there is one.
+pub(crate) fn get(
+    netlink: &mut Netlink,
+    message: LinkMessage,
+) -> Result<Option<LinkMessage>, BpfError> {
+    let doing = "look for a network device";
+    match netlink.request(doing, RouteNetlinkMessage::GetLink(message), 0) {
+        Ok(answers) => Ok(answers.into_iter().find_map(|answer| {
+            if let RouteNetlinkMessage::NewLink(link) = answer {
+                Some(link)
+            } else {
+                None
+            }
+        })),
+        Err(BpfError::Netlink { source, .. })
+            if Errno::from_io_error(&source) == Some(Errno::NODEV) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What becomes of a feature of shim0; `None` leaves it alone.
+///
+/// What the stack hands down is segmented here, by the kernel, checksums done: a device below knows
+/// where neither begins behind a header 140. What comes back is merged here.
+fn shim0_feature(name: &str) -> Option<bool> {
+    match name {
+        "tx-generic-segmentation" | "rx-gro" => Some(true),
+        _ if name.starts_with("tx-checksum-") => Some(false),
+        _ => is_segmentation(name).then_some(false),
+    }
+}
+
+/// What becomes of a feature of shim1.
+///
+/// Merging what shim0 has just segmented would undo it; and shim0 merges only what comes from a
+/// device without segmentation.
+fn shim1_feature(name: &str) -> Option<bool> {
+    (name == "rx-gro" || is_segmentation(name)).then_some(false)
+}
+
+/// Whether a device with this feature takes packets that are still to be segmented. Kernels gain
+/// such features, the last one for Accurate ECN.
+fn is_segmentation(name: &str) -> bool {
+    let is_software = name == "tx-generic-segmentation";
+    name.starts_with("tx-") && name.ends_with("-segmentation") && !is_software
+        || name == "tx-gso-list"
+}
