@@ -8,11 +8,12 @@ BUILD_PACKAGES := build-essential pkg-config libmnl-dev libnftnl-dev
 DEMO_PACKAGES  := iproute2 nftables curl python3 util-linux
 TEST_PACKAGES  := iputils-ping tcpdump tshark ethtool procps
 
-.PHONY: demo test check conformance test-vm deps-demo deps-test help
+.PHONY: demo test check bench conformance test-vm deps-demo deps-test deps-bench help
 
 help:
 	@echo 'make demo         a TCP connection outlives its path, on two hosts made for it'
 	@echo 'make test         everything that CI runs'
+	@echo 'make bench        what packets cost, with shimq and otherwise, side by side'
 	@echo 'make conformance  who obeys the RFCs where, and which test proves it'
 	@echo 'make test-vm      the same path failure on Debian'\''s stock kernel, in QEMU'
 
@@ -26,6 +27,11 @@ test: deps-test
 	$(CARGO) test --workspace --locked
 	@$(MAKE) --no-print-directory conformance CONFORMANCE_ARGS=--missing
 
+# A quick look: make bench BENCH_ARGS='--rounds 1 --seconds 1'
+bench: deps-bench
+	$(CARGO) build --release --locked -p shimq -p shimq-benches
+	$${CARGO_TARGET_DIR:-target}/release/datapath $(BENCH_ARGS)
+
 # The whole list; `make conformance CONFORMANCE_ARGS=--missing` prints the gaps alone.
 conformance:
 	@$(CARGO) run --quiet --locked -p shimq-tests --bin conformance -- $(CONFORMANCE_ARGS)
@@ -35,6 +41,9 @@ test-vm: deps-demo
 
 deps-demo:
 	@tests/install $(BUILD_PACKAGES) $(DEMO_PACKAGES)
+
+deps-bench:
+	@tests/install $(BUILD_PACKAGES) iproute2 nftables ethtool util-linux
 
 deps-test:
 	@tests/install $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES)

@@ -1,0 +1,82 @@
+//! The rounds: in each, every variant once, set up afresh, in an order that turns from round to round.
+
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+
+use crate::error::BenchError;
+use crate::network::Network;
+use crate::results::Results;
+use crate::traffic::Traffic;
+use crate::variant::{Tools, Variant};
+
+/// What shall be measured, and how long.
+pub(crate) struct Plan {
+    pub(crate) variants: Vec<Variant>,
+    pub(crate) rounds: usize,
+    /// Of one measurement.
+    pub(crate) time: Duration,
+}
+
+impl Plan {
+    /// Steps of the progress bar.
+    pub(crate) fn steps(&self) -> u64 {
+        (self.variants.len() * Traffic::ALL.len() * self.rounds) as u64
+    }
+
+    /// Carries it out. What fails is said and left out of its round: one kernel lacks this, another
+    /// that.
+    pub(crate) fn run(&self, tools: &Tools, progress: &ProgressBar) -> Results {
+        let mut results = Results::default();
+        for round in 0..self.rounds {
+            let mut order = self.variants.clone();
+            // Nothing always comes right after the same other thing, nor always early or late.
+            let turn = round * 3 % order.len().max(1);
+            order.rotate_left(turn);
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for variant in order {
+                let name = variant.title();
+                if let Err(error) = self.visit(variant, round, tools, &mut results, progress) {
+                    progress.suspend(|| eprintln!("round {}, {name}: {error}", round + 1));
+                }
+                let visited = (round * self.variants.len()) as u64;
+                progress.set_position(progress.position().max(visited));
+            }
+        }
+        results
+    }
+
+    fn visit(
+        &self,
+        variant: Variant,
+        round: usize,
+        tools: &Tools,
+        results: &mut Results,
+        progress: &ProgressBar,
+    ) -> Result<(), BenchError> {
+        let say = |what: &str| {
+            let round = round + 1;
+            progress.set_message(format!("round {round}: {}: {what}", variant.title()));
+        };
+        say("set up");
+        let network = Network::new()?;
+        let mut stage = variant.set_up(&network, tools)?;
+        let course = stage.course();
+        let mut offloads = true;
+        for traffic in Traffic::ALL {
+            if variant.carries(traffic) {
+                say(traffic.title());
+                if offloads && traffic.needs_offloads_off() {
+                    network.turn_offloads_off()?;
+                    offloads = false;
+                }
+                let sample = traffic.measure(&course, self.time)?;
+                results.add(variant, traffic, round, sample);
+            }
+            progress.inc(1);
+        }
+        Ok(())
+    }
+}

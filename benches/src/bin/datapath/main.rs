@@ -1,0 +1,123 @@
+//! `make bench`: what shimq costs, side by side with what else there is.
+//!
+//! Both hosts are network namespaces of this machine. Each round measures every variant once, and all
+//! that is said in the end are ratios to another variant of the same round: absolute figures, which
+//! are kept as well, are of this machine and this hour. `--rounds 1 --seconds 1` is a quick look.
+
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "figures have three digits that count"
+)]
+
+mod campaign;
+mod error;
+mod machine;
+mod meter;
+mod network;
+mod report;
+mod results;
+mod targets;
+mod traffic;
+mod variant;
+
+use std::env;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use campaign::Plan;
+use error::BenchError;
+use machine::Machine;
+use report::Setting;
+use variant::{Tools, Variant};
+
+/// Measures what packets cost, with shimq and otherwise.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long each measurement takes.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Measures only variants whose title contains one of these words, and "no rules".
+    #[arg(long)]
+    only: Vec<String>,
+    /// The program; the one beside this one if not given.
+    #[arg(long)]
+    shimq: Option<PathBuf>,
+    /// Where tables and plots go.
+    #[arg(long, default_value = "bench-out")]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), BenchError> {
+    shimq_testbed::gain_privilege()?;
+    let folder = tempfile::tempdir().map_err(BenchError::io("make a folder"))?;
+    let shimq = match &arguments.shimq {
+        Some(path) => path.clone(),
+        None => env::current_exe()
+            .map_err(BenchError::io("find this program"))?
+            .with_file_name("shimq"),
+    };
+    if !shimq.is_file() {
+        return Err(BenchError::NoProgram { path: shimq });
+    }
+    let floors = match variant::compile(folder.path()) {
+        Ok(floors) => Some(floors),
+        Err(error) => {
+            eprintln!("WITHOUT the C programs, which are what shimq is compared with: {error}");
+            None
+        }
+    };
+    let plan = Plan {
+        variants: Variant::ALL
+            .into_iter()
+            .filter(|variant| floors.is_some() || !variant.is_floor())
+            .filter(|variant| arguments.wants(*variant))
+            .collect(),
+        rounds: arguments.rounds,
+        time: Duration::from_secs_f64(arguments.seconds),
+    };
+    let tools = Tools {
+        shimq,
+        floors,
+        folder: folder.path().to_owned(),
+    };
+    let progress = ProgressBar::new(plan.steps());
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta:>4}  {msg}") {
+        progress.set_style(style);
+    }
+    let mut setting = Setting {
+        rounds: arguments.rounds,
+        seconds: arguments.seconds,
+        machine: Machine::look(),
+    };
+    let results = plan.run(&tools, &progress);
+    progress.finish_and_clear();
+    setting.machine.look_again();
+    let table = report::write(&results, &setting, &arguments.out)?;
+    println!("{table}");
+    println!("All of it, and plots, in {}.", arguments.out.display());
+    Ok(())
+}
+
+impl Arguments {
+    fn wants(&self, variant: Variant) -> bool {
+        let named = |word: &String| variant.title().contains(word.as_str());
+        self.only.is_empty() || variant == Variant::NoRules || self.only.iter().any(named)
+    }
+}

@@ -1,0 +1,134 @@
+//! The table, in Markdown: medians, ratios to "no rules", targets.
+
+use std::fmt::Write;
+
+use super::Setting;
+use crate::results::{Results, Spread};
+use crate::targets::Target;
+use crate::traffic::{Latency, Sample, Traffic};
+use crate::variant::Variant;
+
+/// Everything, as one text.
+pub(super) fn write(results: &Results, setting: &Setting, targets: &[Target]) -> String {
+    let mut text = String::new();
+    let Setting {
+        rounds,
+        seconds,
+        machine,
+    } = setting;
+    // Writing to a String cannot fail, here and below.
+    let _ = writeln!(text, "# What packets cost\n");
+    let _ = writeln!(text, "{}.", machine.describe());
+    let _ = writeln!(
+        text,
+        "{rounds} rounds of {seconds} s for each figure. Both hosts share the processors. Each cell: the \
+         median, (least to most), and in bold the median of the ratios to \"no rules\" of the same round.\n"
+    );
+    if machine.was_busy() {
+        let _ = writeln!(
+            text,
+            "**The machine was busy with other things: read the processor time rather than the rates.**\n"
+        );
+    }
+    targets_table(&mut text, targets);
+    for traffic in Traffic::ALL {
+        traffic_table(&mut text, results, traffic);
+    }
+    text
+}
+
+fn targets_table(text: &mut String, targets: &[Target]) {
+    let _ = writeln!(text, "## Targets\n");
+    let _ = writeln!(text, "| what | aim | median (least to most) | |");
+    let _ = writeln!(text, "|---|---|---|---|");
+    for target in targets {
+        let Target {
+            what,
+            aim,
+            measured,
+            reached,
+        } = target;
+        let verdict = if *reached { "reached" } else { "**missed**" };
+        let _ = writeln!(text, "| {what} | {aim} | {} | {verdict} |", show(*measured));
+    }
+}
+
+fn traffic_table(text: &mut String, results: &Results, traffic: Traffic) {
+    let has_latency = traffic == Traffic::RoundTrip;
+    let _ = writeln!(text, "\n## {}\n", traffic.title());
+    let ((rate_factor, rate_unit), (cpu_factor, cpu_unit)) =
+        (traffic.rate_unit(), traffic.cpu_unit());
+    let mut columns = vec![format!("rate, {rate_unit}"), format!("CPU, {cpu_unit}")];
+    if has_latency {
+        columns.extend(["p50, us", "p99, us", "p99.9, us"].map(str::to_owned));
+    }
+    columns.extend(["packets queued", "packets lost by queues"].map(str::to_owned));
+    let _ = writeln!(text, "| | {} |", columns.join(" | "));
+    let _ = writeln!(text, "|---|{}", "---|".repeat(columns.len()));
+    for variant in Variant::ALL {
+        let cell = |figure: &dyn Fn(&Sample) -> f64| {
+            let spread = results.spread(variant, traffic, figure)?;
+            let ratio = results.ratio(variant, Variant::NoRules, traffic, figure);
+            let ratio = ratio.map_or(String::new(), |ratio| format!(" **{:.2}**", ratio.median));
+            Some(format!("{}{ratio}", show(spread)))
+        };
+        let Some(rate) = cell(&|sample| sample.rate * rate_factor) else {
+            continue;
+        };
+        let mut cells = vec![Some(rate), cell(&|sample| sample.cpu * cpu_factor)];
+        if has_latency {
+            let latency = |pick: fn(Latency) -> f64| {
+                cell(&|sample: &Sample| sample.latency.map_or(f64::NAN, pick))
+            };
+            cells.push(latency(|latency| latency.p50));
+            cells.push(latency(|latency| latency.p99));
+            cells.push(latency(|latency| latency.p999));
+        }
+        let count = |figure: fn(&Sample) -> u64| {
+            let spread = results.spread(variant, traffic, |sample| figure(sample) as f64);
+            spread.map(|spread| format!("{:.0}", spread.median))
+        };
+        cells.push(count(|sample| sample.queued));
+        cells.push(count(|sample| sample.dropped));
+        let cells: Vec<_> = cells.into_iter().map(Option::unwrap_or_default).collect();
+        let _ = writeln!(text, "| {} | {} |", variant.title(), cells.join(" | "));
+    }
+}
+
+fn show(spread: Spread) -> String {
+    let Spread {
+        median,
+        least,
+        most,
+        rounds,
+    } = spread;
+    if rounds == 1 {
+        return digits(median);
+    }
+    format!("{} ({} to {})", digits(median), digits(least), digits(most))
+}
+
+/// Three digits that count.
+fn digits(value: f64) -> String {
+    let whole = value.abs();
+    if whole == 0.0 || whole >= 100.0 {
+        format!("{value:.0}")
+    } else if whole >= 10.0 {
+        format!("{value:.1}")
+    } else if whole >= 1.0 {
+        format!("{value:.2}")
+    } else {
+        format!("{value:.3}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_three_digits_whatever_their_size() {
+        let shown = [0.0, 0.0567, 1.005, 12.34, 123.4, 12_345.6].map(digits);
+        assert_eq!(shown, ["0", "0.057", "1.00", "12.3", "123", "12346"]);
+    }
+}

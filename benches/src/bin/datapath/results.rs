@@ -1,0 +1,172 @@
+//! What was measured, and what it amounts to: medians, spreads, and ratios within a round.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::traffic::{Sample, Traffic};
+use crate::variant::Variant;
+
+/// Every sample, by what was measured and by round.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    samples: BTreeMap<(Variant, Traffic), BTreeMap<usize, Sample>>,
+}
+
+/// Median and extremes of some rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) most: f64,
+    pub(crate) rounds: usize,
+}
+
+impl Spread {
+    /// `None` of nothing.
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values
+            .into_iter()
+            .filter(|value| value.is_finite())
+            .collect();
+        values.sort_by(f64::total_cmp);
+        let (&least, &most) = (values.first()?, values.last()?);
+        let middle = values.len() / 2;
+        let median = if values.len() % 2 == 1 {
+            values[middle]
+        } else {
+            f64::midpoint(values[middle - 1], values[middle])
+        };
+        Some(Self {
+            median,
+            least,
+            most,
+            rounds: values.len(),
+        })
+    }
+}
+
+impl Results {
+    pub(crate) fn add(&mut self, variant: Variant, traffic: Traffic, round: usize, sample: Sample) {
+        let rounds = self.samples.entry((variant, traffic)).or_default();
+        rounds.insert(round, sample);
+    }
+
+    /// A figure over the rounds.
+    pub(crate) fn spread(
+        &self,
+        variant: Variant,
+        traffic: Traffic,
+        figure: impl Fn(&Sample) -> f64,
+    ) -> Option<Spread> {
+        let rounds = self.samples.get(&(variant, traffic))?;
+        Spread::of(rounds.values().map(figure))
+    }
+
+    /// A figure as a multiple of what `base` had in the same round, over the rounds.
+    pub(crate) fn ratio(
+        &self,
+        variant: Variant,
+        base: Variant,
+        traffic: Traffic,
+        figure: impl Fn(&Sample) -> f64,
+    ) -> Option<Spread> {
+        let pairs = self.pairs(variant, base, traffic);
+        Spread::of(pairs.map(|(sample, base)| figure(sample) / figure(base)))
+    }
+
+    /// How much more a figure is than what `base` had in the same round, over the rounds.
+    pub(crate) fn difference(
+        &self,
+        variant: Variant,
+        base: Variant,
+        traffic: Traffic,
+        figure: impl Fn(&Sample) -> f64,
+    ) -> Option<Spread> {
+        let pairs = self.pairs(variant, base, traffic);
+        Spread::of(pairs.map(|(sample, base)| figure(sample) - figure(base)))
+    }
+
+    /// Samples of the same round.
+    fn pairs(
+        &self,
+        variant: Variant,
+        base: Variant,
+        traffic: Traffic,
+    ) -> impl Iterator<Item = (&Sample, &Sample)> {
+        let rounds = self.samples.get(&(variant, traffic)).into_iter().flatten();
+        let bases = self.samples.get(&(base, traffic));
+        rounds.filter_map(move |(round, sample)| Some((sample, bases?.get(round)?)))
+    }
+
+    /// The samples as the JSON file has them.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.samples
+            .iter()
+            .flat_map(|(&(variant, traffic), rounds)| {
+                rounds.iter().map(move |(&round, sample)| Record {
+                    variant,
+                    traffic,
+                    round,
+                    sample,
+                })
+            })
+    }
+}
+
+/// One sample with what it is of.
+#[derive(Debug, Serialize)]
+pub(crate) struct Record<'a> {
+    variant: Variant,
+    traffic: Traffic,
+    round: usize,
+    #[serde(flatten)]
+    sample: &'a Sample,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(rate: f64) -> Sample {
+        Sample {
+            rate,
+            cpu: 1.0,
+            latency: None,
+            queued: 0,
+            dropped: 0,
+        }
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_middle_two() {
+        let spread = Spread::of([4.0, 1.0, 2.0, 100.0]).unwrap();
+        assert_eq!(
+            spread,
+            Spread {
+                median: 3.0,
+                least: 1.0,
+                most: 100.0,
+                rounds: 4
+            }
+        );
+        assert_eq!(Spread::of([f64::NAN]), None);
+    }
+
+    #[test]
+    fn ratios_are_of_the_same_round_and_skip_rounds_that_lack_one() {
+        let mut results = Results::default();
+        let traffic = Traffic::SmallPackets;
+        for (round, base, other) in [(0, 100.0, 50.0), (1, 10.0, 10.0), (2, 1.0, 3.0)] {
+            results.add(Variant::NoRules, traffic, round, sample(base));
+            results.add(Variant::Mapped, traffic, round, sample(other));
+        }
+        results.add(Variant::Mapped, traffic, 3, sample(7.0));
+        let ratio = results
+            .ratio(Variant::Mapped, Variant::NoRules, traffic, |sample| {
+                sample.rate
+            })
+            .unwrap();
+        assert_eq!((ratio.least, ratio.median, ratio.most), (0.5, 1.0, 3.0));
+    }
+}

@@ -1,0 +1,66 @@
+//! One TCP connection that carries as much as it can.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::{Course, LOOK_UP, Sample, WARM_UP};
+use crate::error::BenchError;
+use crate::meter::Meter;
+use crate::network::Side;
+
+/// Octets of one system call.
+const CHUNK: usize = 256 << 10;
+
+/// Measures what the receiver gets.
+pub(super) fn measure(
+    course: &Course<'_>,
+    from: Side,
+    time: Duration,
+) -> Result<Sample, BenchError> {
+    let (sender, receiver) = course.connect(from)?;
+    let failed = || BenchError::io("set a time limit");
+    sender.set_write_timeout(Some(LOOK_UP)).map_err(failed())?;
+    receiver.set_read_timeout(Some(LOOK_UP)).map_err(failed())?;
+    let done = AtomicBool::new(false);
+    let received = AtomicU64::new(0);
+    let send = || {
+        let chunk = vec![0; CHUNK];
+        while !done.load(Ordering::Relaxed) {
+            match (&sender).write(&chunk) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+    };
+    let receive = || {
+        let mut chunk = vec![0; CHUNK];
+        while !done.load(Ordering::Relaxed) {
+            match (&receiver).read(&mut chunk) {
+                Ok(0) => break,
+                Ok(octets) => {
+                    received.fetch_add(octets as u64, Ordering::Relaxed);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(send);
+        scope.spawn(receive);
+        thread::sleep(WARM_UP);
+        let meter = Meter::start(course.hosts(), &course.servers);
+        let before = received.load(Ordering::Relaxed);
+        thread::sleep(time);
+        let spent = meter.and_then(Meter::stop);
+        let octets = received.load(Ordering::Relaxed) - before;
+        done.store(true, Ordering::Relaxed);
+        // Whoever blocks returns; that the other end is gone already is no matter.
+        let _ = sender.shutdown(Shutdown::Both);
+        Ok(Sample::new(octets, spent?))
+    })
+}

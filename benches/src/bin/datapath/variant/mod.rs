@@ -1,0 +1,176 @@
+//! What packets go through: nothing, shimq in each of its modes, and what it is compared with.
+//!
+//! A variant is set up afresh in each round, on a network of its own, so that rounds are independent
+//! of each other. Mapping in the kernel (tc BPF), with shimq and the same program without it, belongs
+//! behind [`Variant::Mapped`] once it exists.
+
+mod floor;
+mod kernel;
+mod shimq;
+
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Pid;
+use serde::Serialize;
+use shimq_testbed::{Namespace, Process};
+use socket2::Protocol;
+
+pub(crate) use floor::{Floors, compile};
+
+use crate::error::BenchError;
+use crate::network::{Network, Side};
+use crate::traffic::{Course, Traffic};
+
+/// One way for packets to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Variant {
+    /// Nothing at all: what every ratio is of.
+    NoRules,
+    /// shimq on both hosts, without a context between them.
+    NoContext,
+    /// With a context whose locators are the ULIDs: the kernel counts, no packet is queued.
+    Unmapped,
+    /// The same, but every packet is queued.
+    QueueAll,
+    /// The best loop in C that accepts every packet.
+    BestAccept,
+    /// A context on other locators: every packet is rewritten, on both hosts.
+    Mapped,
+    /// The best loop in C that rewrites every packet, on both hosts.
+    BestRewrite,
+    /// The usual loop in C: a packet, a verdict.
+    NaiveRewrite,
+    /// nft rules that exchange the addresses, on both hosts.
+    NftAddresses,
+    /// SRv6 inline: the kernel inserts a header that it can segment.
+    Srv6Inline,
+    /// MPTCP over both links: the same wish fulfilled in TCP.
+    Mptcp,
+}
+
+impl Variant {
+    pub(crate) const ALL: [Self; 11] = [
+        Self::NoRules,
+        Self::NoContext,
+        Self::Unmapped,
+        Self::QueueAll,
+        Self::BestAccept,
+        Self::Mapped,
+        Self::BestRewrite,
+        Self::NaiveRewrite,
+        Self::NftAddresses,
+        Self::Srv6Inline,
+        Self::Mptcp,
+    ];
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::NoRules => "no rules",
+            Self::NoContext => "shimq, no context",
+            Self::Unmapped => "shimq, unmapped context",
+            Self::QueueAll => "shimq, queue-all, unmapped",
+            Self::BestAccept => "best accept loop in C",
+            Self::Mapped => "shimq, mapped by queue",
+            Self::BestRewrite => "best packed rewriter in C",
+            Self::NaiveRewrite => "naive rewriter in C",
+            Self::NftAddresses => "nft stateless addresses",
+            Self::Srv6Inline => "SRv6 inline",
+            Self::Mptcp => "MPTCP",
+        }
+    }
+
+    /// Whether this kind of traffic can go this way.
+    pub(crate) fn carries(self, traffic: Traffic) -> bool {
+        self != Self::Mptcp || traffic != Traffic::SmallPackets
+    }
+
+    /// Whether it is one of the C programs.
+    pub(crate) fn is_floor(self) -> bool {
+        matches!(
+            self,
+            Self::BestAccept | Self::BestRewrite | Self::NaiveRewrite
+        )
+    }
+
+    /// Makes packets go this way.
+    pub(crate) fn set_up<'n>(
+        self,
+        network: &'n Network,
+        tools: &Tools,
+    ) -> Result<Stage<'n>, BenchError> {
+        let stage = Stage::new(network);
+        match self {
+            Self::NoRules => Ok(stage),
+            Self::NoContext => shimq::set_up(stage, tools, shimq::State::NoContext),
+            Self::Unmapped => shimq::set_up(stage, tools, shimq::State::Unmapped),
+            Self::QueueAll => shimq::set_up(stage, tools, shimq::State::QueueAll),
+            Self::Mapped => shimq::set_up(stage, tools, shimq::State::Mapped),
+            Self::BestAccept => floor::set_up(stage, tools, floor::Kind::Accept),
+            Self::BestRewrite => floor::set_up(stage, tools, floor::Kind::RewritePacked),
+            Self::NaiveRewrite => floor::set_up(stage, tools, floor::Kind::RewriteNaive),
+            Self::NftAddresses => kernel::set_up_nft(stage),
+            Self::Srv6Inline => kernel::set_up_srv6(stage),
+            Self::Mptcp => kernel::set_up_mptcp(stage),
+        }
+    }
+}
+
+/// What variants are made with.
+pub(crate) struct Tools {
+    /// The program.
+    pub(crate) shimq: PathBuf,
+    /// Compiled; `None` without a C compiler.
+    pub(crate) floors: Option<Floors>,
+    /// What outlives a round: the daemons' keys.
+    pub(crate) folder: PathBuf,
+}
+
+impl Tools {
+    /// Where the daemon of a host keeps what it has.
+    fn state(&self, side: Side) -> PathBuf {
+        self.folder.join(format!("state-{side:?}"))
+    }
+
+    fn file(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+/// A variant that is set up; undone when dropped, with its network.
+pub(crate) struct Stage<'n> {
+    network: &'n Network,
+    ends: [Ipv6Addr; 2],
+    stream: Protocol,
+    servers: Vec<Process>,
+}
+
+impl<'n> Stage<'n> {
+    fn new(network: &'n Network) -> Self {
+        Self {
+            network,
+            ends: Side::BOTH.map(|side| side.address(0)),
+            stream: Protocol::TCP,
+            servers: Vec::new(),
+        }
+    }
+
+    fn host(&self, side: Side) -> &'n Namespace {
+        self.network.host(side)
+    }
+
+    /// Where traffic then runs.
+    pub(crate) fn course(&mut self) -> Course<'n> {
+        Course {
+            network: self.network,
+            ends: self.ends,
+            stream: self.stream,
+            servers: self
+                .servers
+                .iter_mut()
+                .map(|server| Pid::from_child(server.child()))
+                .collect(),
+        }
+    }
+}
