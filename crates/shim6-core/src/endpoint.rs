@@ -22,7 +22,7 @@ use crate::event::{Cause, Counters, DropReason, Event, Resend, Transmit};
 use crate::flow::{FlowTable, FlowUpdate};
 use crate::locator::{LocalLocator, LocalLocators};
 use crate::pair::{LocatorPair, UlidPair};
-use crate::reap::Reap;
+use crate::reap::{Reap, State as ReapState};
 use crate::responder::{Initiation, LostContext, Responder};
 use crate::table::{ContextView, Table, Taken};
 use crate::time::Instant;
@@ -164,7 +164,12 @@ impl Endpoint {
             }
             context.announcement = announcement;
             if context.state.has_peer() {
-                if !context.announcement.contains(context.current.local) {
+                if context.reap.state() != ReapState::Operational {
+                    self.with_reap(&mut context, now, |reap, cx| {
+                        reap.explore_afresh(cx);
+                        None
+                    });
+                } else if !context.announcement.contains(context.current.local) {
                     self.explore(&mut context, Cause::LocalLocatorLost, now);
                 }
                 self.start_update(&mut context, now);

@@ -8,7 +8,7 @@ use crate::endpoint::{Arrived, Endpoint};
 use crate::event::{Cause, Event};
 use crate::locator::{Answer, ProbedLocator};
 use crate::pair::LocatorPair;
-use crate::reap::{Outcome, Reap, Surroundings};
+use crate::reap::{self, Outcome, Reap, Surroundings};
 use crate::time::Instant;
 
 impl Endpoint {
@@ -63,8 +63,11 @@ impl Endpoint {
         }
     }
 
-    /// Doubts the current pair for another reason than a Send Timeout.
+    /// Doubts the current pair for another reason than a Send Timeout, unless it is in doubt already.
     pub(crate) fn explore(&mut self, context: &mut Context, cause: Cause, now: Instant) {
+        if context.reap.state() != reap::State::Operational {
+            return;
+        }
         self.with_reap(context, now, |reap, cx| reap.explore(cause, None, cx));
     }
 

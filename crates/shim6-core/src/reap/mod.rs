@@ -286,14 +286,17 @@ impl Reap {
         self.state = State::Exploring;
         cx.account.stop_send_timer();
         cx.account.stop_keepalive_timer();
-        // A suspicion asks the current pair first, and asks others only if that stays silent.
+        // Where only silence speaks against the current pair, it is asked first, and others are asked
+        // only if it stays silent: a few keepalives get lost more often than a pair fails.
+        let test = self.exploration.is_none()
+            && matches!(cause, Cause::Silence | Cause::SendTimeout)
+            && cx.may_probe(cx.current);
         if self.exploration.is_none() {
             self.reports.clear();
         }
-        let suspicion = cause == Cause::Silence;
-        let first = if suspicion { Some(cx.current) } else { heard };
+        let first = if test { Some(cx.current) } else { heard };
         let began = self.begin(cause, first, cx);
-        if suspicion && began {
+        if test && began {
             // Twice, for a lost probe is no dead pair.
             self.queue.push(cx.current);
             //= https://www.rfc-editor.org/rfc/rfc5534#section-7
@@ -309,6 +312,15 @@ impl Reap {
         }
         self.probe_next(cx);
         began.then_some(Outcome::Began { silence })
+    }
+
+    /// Goes on with an exploration as if it began now: there are other addresses to probe from, and
+    /// that nothing was heard on the former ones says nothing about them.
+    pub(crate) fn explore_afresh(&mut self, cx: &mut Surroundings<'_>) {
+        self.probes = 0;
+        self.probe_interval = cx.config.initial_probe_timeout;
+        self.queue.clear();
+        self.probe_next(cx);
     }
 
     /// Notes a sign of life other than a Probe or a Keepalive.
@@ -510,11 +522,11 @@ fn explored_order(heard: Option<LocatorPair>, cx: &mut Surroundings<'_>) -> Vec<
     order
 }
 
-/// The Send Timeout, up to 5 % longer. Not shorter: the peer was told the nominal value, and the last
-/// keepalive that it owes comes when that is over.
+/// The Send Timeout, 2 to 5 % longer. Never shorter: the peer was told the nominal value, and the last
+/// keepalive that it owes is sent when that is over and takes its time to arrive.
 fn lengthened(nominal: Duration, rng: &mut ChaCha20Rng) -> Duration {
-    let micros = u64::try_from(nominal.as_micros() / 20).unwrap_or(u64::MAX);
-    nominal + Duration::from_micros(rng.next_u64() % micros.max(1))
+    let spread = u64::try_from(nominal.as_micros() * 3 / 100).unwrap_or(u64::MAX);
+    nominal + nominal / 50 + Duration::from_micros(rng.next_u64() % spread.max(1))
 }
 
 /// `nominal`, give or take up to `percent` per cent.
