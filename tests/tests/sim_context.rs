@@ -1,8 +1,12 @@
 //! How contexts come to be, whatever is lost on the way.
 
+use std::time::Duration;
+
 use shim6_core::{Cause, DropReason, Event, Heuristic, RespondOnly, State};
 use shim6_sim::{HostSpec, Kind, Pattern, message_of, send_message};
-use shim6_wire::{ContextTag, I1, InitiatorNonce, Message, MessageType};
+use shim6_wire::{
+    ContextTag, I1, InitiatorNonce, Keepalive, Message, MessageType, R1, ResponderNonce, Validator,
+};
 use shimq_tests::{Proof, TwoHosts, is_established, locators, secs};
 
 use MessageType as Ty;
@@ -58,7 +62,7 @@ fn crossing_i1s_make_one_context() {
         let (a, b) = (scene.a, scene.b);
         let ulids = scene.world_ulids();
         // Within the 20 ms that an I1 takes.
-        let apart = std::time::Duration::from_millis(scene.world.random(20));
+        let apart = Duration::from_millis(scene.world.random(20));
         scene.world.trigger(a, ulids.0);
         scene.world.run_for(apart);
         scene.world.trigger(b, ulids.1);
@@ -140,7 +144,7 @@ fn a_flood_of_i1_leaves_nothing_behind() {
     // A budget bounds what strangers can draw.
     assert_eq!(answers.len(), 10_000);
     let counters = world.counters(scene.b).unwrap();
-    assert_eq!(counters.dropped(DropReason::OverBudget), 10_000);
+    assert_eq!(world.dropped(scene.b, DropReason::OverBudget), 10_000);
     assert_eq!((counters.contexts_created, counters.verifications), (0, 0));
     assert!(world.contexts(scene.b).is_empty());
     assert!(world.timer(scene.b).is_none(), "nothing waits");
@@ -192,6 +196,56 @@ fn a_context_that_nobody_uses_is_collected_at_both_ends() {
         );
         assert!(world.timer(host).is_none());
     }
+}
+
+#[test]
+fn what_went_unanswered_before_the_context_is_not_held_against_it() {
+    let mut scene = TwoHosts::new(8);
+    for _ in 0..3 {
+        scene.world.lose_next(scene.a, Ty::I1);
+    }
+    scene.establish(Pattern::one_way(secs(1)));
+    assert!(
+        scene.world.now().as_micros() > 20_000_000,
+        "longer than a Send Timeout"
+    );
+    scene.world.run_for(secs(120));
+    assert_eq!(scene.world.sent(scene.a, Ty::Probe), 0);
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-12.2
+//= type=test
+//= id=S-160
+//# o  If I2-SENT, send I2 and proceed to process the message.
+#[test]
+fn a_peer_that_has_the_context_already_draws_i2_again_but_not_as_fast_as_it_sends() {
+    let mut scene = TwoHosts::of(
+        9,
+        HostSpec::shim6(locators(0, 2, Proof::Hba)),
+        HostSpec::shim6(locators(1, 2, Proof::Hba)).kind(Kind::Puppet),
+    );
+    let (ours, back) = (scene.world_ulids().0, scene.ulids().reversed());
+    scene.world.trigger(scene.a, ours);
+    scene.world.run_for(secs(1));
+    let mail = scene.world.take_inbox(scene.b);
+    let Some(Message::I1(i1)) = message_of(&mail[0]).map(|received| received.message) else {
+        panic!("no I1");
+    };
+    let r1 = Message::R1(R1 {
+        initiator_nonce: i1.initiator_nonce,
+        responder_nonce: ResponderNonce(1),
+        validator: Validator(vec![1; 32]),
+    });
+    scene.world.inject(scene.b, send_message(back, &r1));
+    scene.world.run_for(Duration::from_millis(600));
+    assert_eq!(scene.world.sent(scene.a, Ty::I2), 1);
+    let receiver_tag = i1.initiator_tag;
+    let keepalive = send_message(back, &Message::Keepalive(Keepalive { receiver_tag }));
+    for _ in 0..100 {
+        scene.world.inject(scene.b, keepalive.clone());
+        scene.world.run_for(Duration::from_millis(10));
+    }
+    assert_eq!(scene.world.sent(scene.a, Ty::I2), 3, "twice in a second");
 }
 
 /// Asserts that both ends hold one context, the same, and that each knows the other's tag.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use shim6_core::{Config, ReapState};
-use shim6_sim::{Pair, Pattern, World};
-use shimq_tests::{TwoHosts, recovery_bound, secs};
+use shim6_sim::{HostSpec, Pair, Pattern, World, prefix};
+use shimq_tests::{Proof, TwoHosts, locators, recovery_bound, secs};
 
 const SECOND: Duration = secs(1);
 
@@ -67,5 +67,168 @@ fn a_cut_of_the_current_pair_is_repaired_within_the_bound() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_cut_of_a_suspected_pair_is_repaired_in_round_trips() {
+    // Both data planes hand over what is sent into silence: no Send Timeout is waited for.
+    for seed in 0..20 {
+        for cut in [Cut::BothWays, Cut::Forward] {
+            let spec = |host| HostSpec {
+                suspects: true,
+                ..HostSpec::shim6(locators(host, 2, Proof::Hba))
+            };
+            let mut scene = TwoHosts::of(seed, spec(0), spec(1));
+            let interval = Duration::from_millis(100);
+            let flow = scene.establish(Pattern::request_response(interval));
+            let world = &mut scene.world;
+            world.run_for(secs(20));
+            cut.apply(world, world.current_pair(scene.a).unwrap());
+            let cut_at = world.now();
+            // One interval unanswered, one seen, the test, four pairs at half a second.
+            let end = cut_at + secs(4);
+            let sent = world.stats(flow).sent;
+            let back = world.run_until(end, |world| world.stats(flow).answered > sent);
+            assert!(back, "seed {seed}, {cut:?}");
+        }
+    }
+}
+
+#[test]
+fn any_pair_that_is_left_is_found() {
+    for seed in 0..10 {
+        for left in 0..9 {
+            let spec = |host| HostSpec::shim6(locators(host, 3, Proof::Hba));
+            let mut scene = TwoHosts::of(seed, spec(0), spec(1));
+            let pattern = Pattern::request_response(SECOND);
+            let flow = scene.establish(pattern);
+            let world = &mut scene.world;
+            world.run_for(secs(20));
+            let pairs = world.pairs(scene.a, scene.b);
+            for (index, &pair) in pairs.iter().enumerate() {
+                if index != left {
+                    world.cut(pair);
+                }
+            }
+            let cut_at = world.now();
+            // Only the end that asks notices, and its probes find the other: one round of nine.
+            world.run_for(recovery_bound(&Config::default(), 9, pattern));
+            let stats = world.stats(flow);
+            assert!(
+                stats.last_answered.unwrap() > cut_at,
+                "seed {seed}, {left}: {stats:?}"
+            );
+            assert_eq!(world.current_pair(scene.a), Some(pairs[left]));
+            assert_eq!(world.current_pair(scene.b), Some(pairs[left].reversed()));
+        }
+    }
+}
+
+#[test]
+fn one_direction_here_and_the_other_there_is_enough() {
+    for seed in 0..20 {
+        let mut scene = TwoHosts::new(seed);
+        let pattern = Pattern::request_response(SECOND);
+        let flow = scene.establish(pattern);
+        let world = &mut scene.world;
+        world.run_for(secs(20));
+        let (forth, back) = (
+            scene.world.random(4) as usize,
+            scene.world.random(4) as usize,
+        );
+        let pairs = scene.world.pairs(scene.a, scene.b);
+        for (index, &pair) in pairs.iter().enumerate() {
+            if index != forth {
+                scene.world.cut_one_way(pair);
+            }
+            if index != back {
+                scene.world.cut_one_way(pair.reversed());
+            }
+        }
+        let cut_at = scene.world.now();
+        // The other end's probes find their way only by chance: a few rounds.
+        scene
+            .world
+            .run_for(recovery_bound(&Config::default(), 8, pattern));
+        let stats = scene.world.stats(flow);
+        assert!(
+            stats.last_answered.unwrap() > cut_at,
+            "seed {seed}: {stats:?}"
+        );
+        assert_eq!(scene.world.current_pair(scene.a), Some(pairs[forth]));
+        assert_eq!(
+            scene.world.current_pair(scene.b),
+            Some(pairs[back].reversed())
+        );
+    }
+}
+
+#[test]
+fn a_second_cut_after_the_first_has_healed_is_survived_too() {
+    let bound = recovery_bound(&Config::default(), 4, Pattern::request_response(SECOND));
+    for seed in 0..10 {
+        let mut scene = TwoHosts::new(seed);
+        let flow = scene.establish(Pattern::request_response(SECOND));
+        let world = &mut scene.world;
+        for round in 0..6 {
+            let cut_at = world.now();
+            world.cut(world.current_pair(scene.a).unwrap());
+            world.run_for(bound);
+            let stats = world.stats(flow);
+            assert!(
+                stats.last_answered.unwrap() > cut_at,
+                "seed {seed}, {round}: {stats:?}"
+            );
+            world.heal();
+            world.run_for(secs(30));
+        }
+    }
+}
+
+#[test]
+fn when_the_pair_returns_to_the_ulids_packets_are_untouched_again() {
+    let mut scene = TwoHosts::new(1);
+    let flow = scene.establish(Pattern::request_response(SECOND));
+    let ulids = scene.ulids();
+    let world = &mut scene.world;
+    world.cut(ulids);
+    world.run_for(secs(30));
+    assert_ne!(world.current_pair(scene.a), Some(ulids));
+    world.heal();
+    for pair in world.pairs(scene.a, scene.b) {
+        if pair != ulids {
+            world.cut(pair);
+        }
+    }
+    world.run_for(secs(60));
+    assert_eq!(world.current_pair(scene.a), Some(ulids));
+    let (before, mapped) = world.payload_sent(scene.a);
+    world.run_for(secs(60));
+    assert_eq!(world.payload_sent(scene.a), (before + 60, mapped));
+    let last_answered = world.stats(flow).last_answered.unwrap();
+    assert!(world.now().since(last_answered) < SECOND);
+}
+
+#[test]
+fn a_provider_that_filters_foreign_sources_is_found_out() {
+    for seed in 0..10 {
+        let mut scene = TwoHosts::new(seed);
+        let pattern = Pattern::request_response(SECOND);
+        let flow = scene.establish(pattern);
+        let world = &mut scene.world;
+        world.run_for(secs(20));
+        // All leaves by the second provider, which knows only addresses of its own.
+        world.filter_ingress(scene.a, Some(prefix(0, 1)));
+        let filtered_at = world.now();
+        world.run_for(recovery_bound(&Config::default(), 4, pattern));
+        assert!(
+            world.stats(flow).last_answered.unwrap() > filtered_at,
+            "seed {seed}"
+        );
+        assert_eq!(
+            world.current_pair(scene.a).unwrap().source,
+            world.address(scene.a, 1)
+        );
     }
 }

@@ -27,7 +27,7 @@ mod world;
 
 pub use adversary::{Received, message_of, send_message};
 pub use host::{HostId, HostSpec, Kind};
-pub use identity::{cga, hba, prefix, signing_key};
+pub use identity::{cga, hba, prefix, sign, signing_key};
 pub use net::{Link, Pair};
 pub use packet::{control_packet, is_payload};
 pub use traffic::{FlowId, FlowStats, Pattern};

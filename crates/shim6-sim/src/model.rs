@@ -52,6 +52,8 @@ pub(crate) struct Model {
     /// Where packets of a host arrived, and whether their receiver was heard after that.
     reached: BTreeMap<(HostId, Ipv6Addr), bool>,
     forbidden: BTreeSet<Ipv6Addr>,
+    /// Addresses of others that a host has a proof for.
+    false_claims: BTreeSet<(HostId, Ipv6Addr)>,
     paces: BTreeMap<(HostId, ContextTag), Pace>,
     /// Probes sent for the packet or timer that is being handled.
     for_stimulus: u32,
@@ -69,6 +71,10 @@ impl Model {
 
     pub(crate) fn forbid(&mut self, address: Ipv6Addr) {
         self.forbidden.insert(address);
+    }
+
+    pub(crate) fn allow_probes(&mut self, claimant: HostId, address: Ipv6Addr) {
+        self.false_claims.insert((claimant, address));
     }
 
     pub(crate) fn stimulated(&mut self) {
@@ -147,7 +153,9 @@ impl Model {
         let Some(context) = of_context else {
             return Err(format!("{host} sends on {tag:?}, which no context has"));
         };
-        if self.owner(destination) != self.owner(context.ulids.peer) {
+        let peer = self.owner(context.ulids.peer);
+        let claimed = peer.is_some_and(|peer| self.false_claims.contains(&(peer, destination)));
+        if self.owner(destination) != peer && !claimed {
             return Err(format!(
                 "{host} sends to {destination} in the context of {}",
                 context.ulids
@@ -168,27 +176,46 @@ impl Model {
         now: Instant,
         config: &Config,
     ) -> Result<(), Fault> {
+        /// Probes on the pair in doubt before others are tried.
+        const TESTS: u32 = 2;
+
         self.for_stimulus += 1;
         let pace = self.paces.entry((host, probe.receiver_tag)).or_default();
         let said = pace.said.replace(probe.state);
-        // Send Timeout in InboundOK: a Probe at once (RFC 5534 §6.4).
+        // An exploration that ended on a pair that is gone meanwhile; and the Send Timeout in InboundOK,
+        // which asks for a Probe at once (RFC 5534 §6.4).
+        let begins_again =
+            said == Some(ProbeState::Operational) && probe.state == ProbeState::Exploring;
         let gives_up_hearing =
             said == Some(ProbeState::InboundOk) && probe.state == ProbeState::Exploring;
         match stimulus {
-            Stimulus::Packet if self.for_stimulus > 1 => {
+            Stimulus::Packet if self.for_stimulus > 1 && !begins_again => {
                 return Err(format!("{host} sends two probes for one packet"));
             }
-            Stimulus::Packet | Stimulus::Local => return Ok(()),
+            Stimulus::Packet => return Ok(()),
+            Stimulus::Local => {
+                // Other addresses, or a suspicion: this begins anew.
+                pace.unheard = 1;
+                pace.last = Some(now);
+                return Ok(());
+            }
             Stimulus::Timer => {}
         }
         if let Some(last) = pace.last
             && pace.unheard > 0
             && !gives_up_hearing
         {
-            let doublings = pace.unheard.saturating_sub(config.initial_probes).min(16);
+            let doublings = pace
+                .unheard
+                .saturating_sub(config.initial_probes + TESTS)
+                .min(16);
             let nominal = config.initial_probe_timeout * (1 << doublings);
-            // A fifth less is within the randomisation.
-            let least = nominal.min(config.max_probe_timeout) * 4 / 5;
+            let least = match pace.unheard {
+                // The first two ask the pair in doubt: no other waits long for its answers.
+                1..=TESTS => config.test_timeout / 2,
+                // A fifth less is within the randomisation.
+                _ => nominal.min(config.max_probe_timeout) * 4 / 5,
+            };
             if now.since(last) < least {
                 return Err(format!(
                     "{host} sends probe {} after {:?}, not {least:?}",

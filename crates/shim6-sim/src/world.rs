@@ -8,8 +8,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use shim6_cga::SubnetPrefix;
 use shim6_core::{
-    ContextView, Counters, Event, FlowUpdate, Instant, LocalLocator, LocatorPair, Notice, Resend,
-    UlidPair, Verdict,
+    ContextView, Counters, DropReason, Event, FlowUpdate, Instant, LocalLocator, LocatorPair,
+    Notice, Resend, UlidPair, Verdict,
 };
 use shim6_wire::{Class, MessageType, Packet, classify};
 
@@ -542,6 +542,12 @@ impl World {
         self.post(host, octets);
     }
 
+    /// Lets others take `address` for one of `claimant`'s: it has a sound proof of what is not true.
+    /// They may probe it, and still have to keep payload away from it.
+    pub fn allow_probes(&mut self, claimant: HostId, address: Ipv6Addr) {
+        self.model.allow_probes(claimant, address);
+    }
+
     /// From now on it is a violation to send anything to `address`.
     pub fn forbid(&mut self, address: Ipv6Addr) {
         self.model.forbid(address);
@@ -624,6 +630,13 @@ impl World {
     pub fn counters(&self, host: HostId) -> Option<&Counters> {
         let engine = self.hosts[host.0].engine.as_ref()?;
         Some(engine.endpoint.counters())
+    }
+
+    /// How often a host's Shim6 let something go for `reason` since it started.
+    #[must_use]
+    pub fn dropped(&self, host: HostId, reason: DropReason) -> u64 {
+        self.counters(host)
+            .map_or(0, |counters| counters.dropped(reason))
     }
 
     /// What a host's Shim6 told its operator, in all its lives.

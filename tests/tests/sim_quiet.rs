@@ -1,0 +1,200 @@
+//! While nothing is wrong: no packet changed, no message wasted, no pair left.
+
+use std::time::Duration;
+
+use shim6_core::{Config, Event};
+use shim6_sim::{HostSpec, Link, Pattern};
+use shim6_wire::MessageType as Ty;
+use shimq_tests::{Proof, TwoHosts, locators, secs};
+
+#[test]
+fn until_a_failure_every_packet_leaves_as_it_was_handed_over() {
+    for pattern in [
+        Pattern::bulk(),
+        Pattern::request_response(secs(1)),
+        Pattern::one_way(Duration::from_millis(100)),
+    ] {
+        let mut scene = TwoHosts::new(1);
+        let flow = scene.establish(pattern);
+        scene.world.run_for(secs(60));
+        // The judge compares each packet with what was handed over, the far end with what was sent.
+        let stats = scene.world.stats(flow);
+        let (from_a, from_b) = (
+            scene.world.payload_sent(scene.a),
+            scene.world.payload_sent(scene.b),
+        );
+        assert_eq!(from_a, (stats.sent, 0), "{pattern:?}");
+        assert_eq!(from_b.1, 0, "{pattern:?}");
+        assert!(stats.delivered + 3 > stats.sent, "{pattern:?}: {stats:?}");
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5534#section-6.3
+//= type=test
+//= id=R-047
+//# Upon a timeout on the Keepalive Timer, the node sends one last
+//# Keepalive message.
+#[test]
+fn an_idle_context_sends_nothing_after_three_last_keepalives() {
+    let mut scene = TwoHosts::new(2);
+    let flow = scene.establish(Pattern::request_response(secs(1)));
+    let world = &mut scene.world;
+    world.run_for(secs(30));
+    let before = world.messages().len();
+    world.stop(flow);
+    world.run_for(secs(16));
+    // The last packet was an answer, so it is the asker who owes a sign of life.
+    assert_eq!(world.sent(scene.a, Ty::Keepalive), 3);
+    assert_eq!(world.messages().len(), before + 3);
+    world.run_for(secs(500));
+    assert_eq!(world.messages().len(), before + 3);
+    assert!(world.events(scene.a).len() == 1 && world.events(scene.b).len() == 1);
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5534#section-6.1
+//= type=test
+//= id=R-009,R-045
+//# While the Keepalive Timer is running, the node SHOULD send Keepalive
+//# messages to the peer with an interval of Keepalive Interval seconds.
+#[test]
+fn one_way_traffic_draws_a_keepalive_each_interval_and_no_more() {
+    let mut scene = TwoHosts::new(3);
+    scene.establish(Pattern::one_way(secs(1)));
+    let world = &mut scene.world;
+    world.run_for(secs(151));
+    assert_eq!(world.sent(scene.b, Ty::Keepalive), 30);
+    assert_eq!(world.sent(scene.a, Ty::Keepalive), 0);
+    assert_eq!(
+        world.messages().len(),
+        4 + 30,
+        "the exchange and keepalives"
+    );
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5534#section-4.1
+//= type=test
+//= id=R-010
+//# Keepalives are not sent at all if one
+//# or more payload packets were sent within the Keepalive Interval.
+#[test]
+fn traffic_both_ways_draws_no_keepalive() {
+    let mut scene = TwoHosts::new(4);
+    scene.establish(Pattern::request_response(secs(4)));
+    scene.world.run_for(secs(600));
+    assert_eq!(scene.world.messages().len(), 4, "the exchange alone");
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5534#section-5.3
+//= type=test
+//= id=R-034,R-037
+//# the value is used as the Keepalive Timeout
+#[test]
+fn a_peer_that_announces_a_longer_send_timeout_gets_fewer_keepalives() {
+    let config = Config {
+        send_timeout: secs(40),
+        ..Config::default()
+    };
+    let a = HostSpec {
+        config,
+        ..HostSpec::shim6(locators(0, 2, Proof::Hba))
+    };
+    let b = HostSpec::shim6(locators(1, 2, Proof::Hba));
+    let mut scene = TwoHosts::of(5, a, b);
+    scene.establish(Pattern::one_way(secs(1)));
+    scene.world.run_for(secs(402));
+    // Three in each 40 seconds; the last of three starts the next round with a packet that is new.
+    let keepalives = scene.world.sent(scene.b, Ty::Keepalive);
+    assert!((29..=30).contains(&keepalives), "{keepalives}");
+    assert_eq!(scene.world.events(scene.a).len(), 1, "no exploration");
+}
+
+#[test]
+fn a_longer_keepalive_timeout_has_three_keepalives_too() {
+    let config = Config {
+        send_timeout: secs(40),
+        ..Config::default()
+    };
+    let a = HostSpec::shim6(locators(0, 2, Proof::Hba));
+    let b = HostSpec {
+        config,
+        ..HostSpec::shim6(locators(1, 2, Proof::Hba))
+    };
+    let mut scene = TwoHosts::of(5, a, b);
+    let flow = scene.establish(Pattern::request_response(secs(1)));
+    scene.world.run_for(secs(10));
+    scene.world.stop(flow);
+    scene.world.run_for(secs(400));
+    assert_eq!(scene.world.sent(scene.a, Ty::Keepalive), 3);
+}
+
+#[test]
+fn two_keepalives_lost_in_a_row_raise_no_doubt() {
+    for seed in 0..20 {
+        let mut scene = TwoHosts::new(seed);
+        scene.establish(Pattern::one_way(secs(1)));
+        let world = &mut scene.world;
+        // The first three; then three in each 15 seconds, of which the last arrives.
+        world.run_for(Duration::from_millis(16_500));
+        for _ in 0..20 {
+            world.lose_next(scene.b, Ty::Keepalive);
+            world.lose_next(scene.b, Ty::Keepalive);
+            world.run_for(secs(15));
+        }
+        assert_eq!(world.sent(scene.a, Ty::Probe), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_day_of_loss_and_jitter_moves_nothing() {
+    let mut scene = TwoHosts::new(6);
+    scene.world.set_default_link(lossy());
+    let pattern = Pattern {
+        length: 160,
+        ..Pattern::request_response(secs(1))
+    };
+    scene.establish(pattern);
+    scene.world.run_for(secs(24 * 3600));
+    for host in [scene.a, scene.b] {
+        assert_eq!(scene.world.counters(host).unwrap().pair_changes, 0);
+        let explorations = scene
+            .world
+            .events(host)
+            .iter()
+            .filter(|(_, event)| matches!(event, Event::Exploring { .. }));
+        assert_eq!(explorations.count(), 0);
+    }
+}
+
+/// A tenth lost, in disorder.
+fn lossy() -> Link {
+    Link {
+        jitter: Duration::from_millis(30),
+        loss: 100,
+        duplication: 10,
+        ..Link::default()
+    }
+}
+
+#[test]
+fn a_pair_that_only_lost_its_keepalives_is_asked_and_kept() {
+    // Where nothing but keepalives comes back, three lost in a row look like a failure: at a tenth lost
+    // that happens twenty times a day. The pair in doubt is asked first, and answers nearly always.
+    let (mut explorations, mut changes) = (0, 0);
+    for seed in 0..4 {
+        let mut scene = TwoHosts::new(seed);
+        scene.world.set_default_link(lossy());
+        let pattern = Pattern {
+            length: 160,
+            ..Pattern::one_way(secs(3))
+        };
+        scene.establish(pattern);
+        scene.world.run_for(secs(12 * 3600));
+        changes += scene.world.counters(scene.a).unwrap().pair_changes;
+        let events = scene.world.events(scene.a).iter();
+        explorations += events
+            .filter(|(_, event)| matches!(event, Event::Exploring { .. }))
+            .count() as u64;
+    }
+    assert!(explorations > 10, "{explorations}");
+    assert!(changes * 3 < explorations, "{changes} of {explorations}");
+}
