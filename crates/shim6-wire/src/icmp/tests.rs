@@ -350,12 +350,12 @@ fn a_packet_too_big_of_ours_quotes_the_packet_to_its_sender_with_a_right_checksu
     let mut packet = vec![0; 1500];
     packet[0] = 0x60;
     packet[PAYLOAD_LENGTH].copy_from_slice(&1460_u16.to_be_bytes());
-    packet[SOURCE].copy_from_slice(&local.octets());
-    packet[DESTINATION].copy_from_slice(&[0x20; 16]);
+    packet[SOURCE..SOURCE + 16].copy_from_slice(&local.octets());
+    packet[DESTINATION..DESTINATION + 16].copy_from_slice(&[0x20; 16]);
     let error = packet_too_big(&packet, 1492).unwrap();
     assert_eq!(error.len(), 1280);
-    assert_eq!(error[SOURCE], local.octets());
-    assert_eq!(error[DESTINATION], local.octets());
+    assert_eq!(error[SOURCE..SOURCE + 16], local.octets());
+    assert_eq!(error[DESTINATION..DESTINATION + 16], local.octets());
     assert_eq!(error[40..42], [2, 0]);
     assert_eq!(error[44..48], 1492_u32.to_be_bytes());
     assert_eq!(error[48..], packet[..1232]);
