@@ -169,6 +169,9 @@ impl Daemon {
         let mut poll = tokio::time::interval(counting::INTERVAL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut watch = tokio::time::interval(WATCH);
+        // Looks that were missed while this process was stopped must not come all at once: the
+        // threads were stopped as well.
+        watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut ready = false;
         loop {
             let due = self.endpoint.poll_timeout();
