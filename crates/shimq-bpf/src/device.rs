@@ -9,7 +9,7 @@ use netlink_packet_route::link::{
 use rustix::io::Errno;
 
 use crate::BpfError;
-use crate::ethtool::set_features;
+use crate::ethtool::Ethtool;
 use crate::netlink::Netlink;
 
 /// The MAC address of shim0, locally administered. By it a later run knows the pair as its own.
@@ -78,8 +78,9 @@ impl Pair {
     }
 
     fn configure(self, netlink: &mut Netlink) -> Result<(), BpfError> {
-        set_features(self.shim0, shim0_feature)?;
-        set_features(self.shim1, shim1_feature)?;
+        let mut ethtool = Ethtool::open()?;
+        ethtool.switch(self.shim0, shim0_feature)?;
+        ethtool.switch(self.shim1, shim1_feature)?;
         for index in [self.shim0, self.shim1] {
             // No neighbours, no groups, no link-local address: nothing comes to life by itself.
             let mut message = LinkMessage::default();
@@ -91,6 +92,21 @@ impl Pair {
             )])];
             let request = RouteNetlinkMessage::SetLink(message);
             netlink.request("bring the device pair up", request, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that packets which leave by `interface` have right checksums.
+    ///
+    /// The kernel leaves sums to the device, or does them at the last moment; either works where the
+    /// place of the sum is given. Devices that look for TCP and UDP themselves find neither behind
+    /// header 140: from the first of those on, shim0 does the sums.
+    pub(crate) fn fit_checksums(self, interface: u32) -> Result<(), BpfError> {
+        let mut ethtool = Ethtool::open()?;
+        let features = ethtool.features(interface)?;
+        if looks_for_transport(&features.active) {
+            let is_checksum = |name: &str| name.starts_with("tx-checksum-");
+            ethtool.switch(self.shim0, |name| is_checksum(name).then_some(false))?;
         }
         Ok(())
     }
@@ -168,12 +184,11 @@ pub(crate) fn get(
 
 /// What becomes of a feature of shim0; `None` leaves it alone.
 ///
-/// What the stack hands down is segmented here, by the kernel, checksums done: a device below knows
-/// where neither begins behind a header 140. What comes back is merged here.
+/// What the stack hands down is segmented here, by the kernel: no device could behind a header 140.
+/// What comes back is merged here.
 fn shim0_feature(name: &str) -> Option<bool> {
     match name {
         "tx-generic-segmentation" | "rx-gro" => Some(true),
-        _ if name.starts_with("tx-checksum-") => Some(false),
         _ => is_segmentation(name).then_some(false),
     }
 }
@@ -186,10 +201,44 @@ fn shim1_feature(name: &str) -> Option<bool> {
     (name == "rx-gro" || is_segmentation(name)).then_some(false)
 }
 
+/// Whether a device with these features finds transport headers by itself.
+fn looks_for_transport(active: &[String]) -> bool {
+    active.iter().any(|name| name == "tx-checksum-ipv6")
+}
+
 /// Whether a device with this feature takes packets that are still to be segmented. Kernels gain
 /// such features, the last one for Accurate ECN.
 fn is_segmentation(name: &str) -> bool {
     let is_software = name == "tx-generic-segmentation";
     name.starts_with("tx-") && name.ends_with("-segmentation") && !is_software
         || name == "tx-gso-list"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_segmentation_but_the_kernels_own_ends_at_shim0() {
+        for name in [
+            "tx-tcp-segmentation",
+            "tx-tcp-accecn-segmentation",
+            "tx-udp_tnl-segmentation",
+            "tx-gso-list",
+        ] {
+            assert_eq!(shim0_feature(name), Some(false), "{name}");
+        }
+        assert_eq!(shim0_feature("tx-generic-segmentation"), Some(true));
+        assert_eq!(shim0_feature("rx-gro"), Some(true));
+        assert_eq!(shim0_feature("rx-gro-list"), None);
+        assert_eq!(shim0_feature("tx-checksum-ip-generic"), None);
+    }
+
+    #[test]
+    fn only_devices_that_are_not_told_where_the_checksum_is_get_it_done() {
+        let features = |name: &str| [name.to_owned()];
+        assert!(looks_for_transport(&features("tx-checksum-ipv6")));
+        assert!(!looks_for_transport(&features("tx-checksum-ip-generic")));
+        assert!(!looks_for_transport(&[]));
+    }
 }

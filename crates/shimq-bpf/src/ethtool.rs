@@ -3,7 +3,7 @@
 //! Three requests are all that is needed: the number of the family "ethtool", the features of a
 //! device, and a change of them (`Documentation/networking/ethtool-netlink.rst` of the kernel).
 
-use std::{io, slice};
+use std::io;
 
 use netlink_packet_core::{
     DecodeError, DefaultNla, Emitable, NLA_F_NESTED, NLM_F_ACK, NetlinkDeserializable,
@@ -14,54 +14,84 @@ use netlink_sys::protocols::NETLINK_GENERIC;
 use crate::BpfError;
 use crate::netlink::Netlink;
 
-/// Switches features of the device `index` on (true) or off, as `wanted` says by their names.
-///
-/// The names are those that `ethtool --show-features` knows; it is asked for all that this kernel
-/// can switch on this device.
-pub(crate) fn set_features(
-    index: u32,
-    wanted: impl Fn(&str) -> Option<bool>,
-) -> Result<(), BpfError> {
-    let mut netlink = Netlink::open(NETLINK_GENERIC).map_err(unsupported)?;
-    let family = resolve(&mut netlink).map_err(unsupported)?;
-    let device = [DefaultNla::new(
-        HEADER_DEV_INDEX,
-        index.to_ne_bytes().into(),
-    )];
-    let device = nest(FEATURES_HEADER, &device);
-    let failure = |source| BpfError::netlink("set offload features of the device pair", source);
-
-    let request = Generic::new(family, FEATURES_GET, slice::from_ref(&device));
-    let answers = netlink.exchange(request, NLM_F_ACK).map_err(failure)?;
-    let names = answers.iter().flat_map(switchable);
-    let bits = names.filter_map(|name| {
-        let on = wanted(&name)?;
-        let mut bit = vec![text(BIT_NAME, &name)];
-        bit.extend(on.then(|| DefaultNla::new(BIT_VALUE, Vec::new())));
-        Some(nest(BITS_BIT, &bit))
-    });
-    let bits: Vec<_> = bits.collect();
-    let features = nest(FEATURES_WANTED, &[nest(BITSET_BITS, &bits)]);
-    let request = Generic::new(family, FEATURES_SET, &[device, features]);
-    netlink
-        .exchange(request, NLM_F_ACK)
-        .map(drop)
-        .map_err(failure)
+/// Offload features of one device, by the names that `ethtool --show-features` uses.
+#[derive(Debug)]
+pub(crate) struct Features {
+    /// That this kernel can switch on this device.
+    pub(crate) switchable: Vec<String>,
+    /// That are on.
+    pub(crate) active: Vec<String>,
 }
 
-/// The names in the answer's bit set of features that can be switched.
-fn switchable(answer: &Generic) -> Vec<String> {
-    let mut names = Vec::new();
-    for set in attributes(&answer.attributes, FEATURES_HW) {
-        for bits in attributes(&set, BITSET_BITS) {
-            for bit in attributes(&bits, BITS_BIT) {
-                let name = attributes(&bit, BIT_NAME);
-                let name = name.iter().map(|name| String::from_utf8_lossy(name));
-                names.extend(name.map(|name| name.trim_end_matches('\0').to_owned()));
-            }
-        }
+/// A socket for requests about offload features.
+pub(crate) struct Ethtool {
+    netlink: Netlink,
+    /// The number that this kernel gave to the family "ethtool".
+    family: u16,
+}
+
+impl Ethtool {
+    pub(crate) fn open() -> Result<Self, BpfError> {
+        let mut netlink = Netlink::open(NETLINK_GENERIC).map_err(unsupported)?;
+        let family = resolve(&mut netlink).map_err(unsupported)?;
+        Ok(Self { netlink, family })
     }
+
+    /// The features of the device `index`.
+    pub(crate) fn features(&mut self, index: u32) -> Result<Features, BpfError> {
+        let request = Generic::new(self.family, FEATURES_GET, &[device(index)]);
+        let answers = self.netlink.exchange(request, NLM_F_ACK);
+        let answers =
+            answers.map_err(|source| BpfError::netlink("read offload features", source))?;
+        let names = |set| answers.iter().flat_map(move |answer| names_in(answer, set));
+        Ok(Features {
+            switchable: names(FEATURES_HW).collect(),
+            active: names(FEATURES_ACTIVE).collect(),
+        })
+    }
+
+    /// Switches features of the device `index` on (true) or off; `wanted` decides by name.
+    pub(crate) fn switch(
+        &mut self,
+        index: u32,
+        wanted: impl Fn(&str) -> Option<bool>,
+    ) -> Result<(), BpfError> {
+        let features = self.features(index)?;
+        let bits = features.switchable.iter().filter_map(|name| {
+            let on = wanted(name)?;
+            let mut bit = vec![text(BIT_NAME, name)];
+            bit.extend(on.then(|| DefaultNla::new(BIT_VALUE, Vec::new())));
+            Some(nest(BITS_BIT, &bit))
+        });
+        let bits: Vec<_> = bits.collect();
+        let features = nest(FEATURES_WANTED, &[nest(BITSET_BITS, &bits)]);
+        let request = Generic::new(self.family, FEATURES_SET, &[device(index), features]);
+        let outcome = self.netlink.exchange(request, NLM_F_ACK);
+        outcome
+            .map(drop)
+            .map_err(|source| BpfError::netlink("switch offload features", source))
+    }
+}
+
+/// The part of a request that says which device it is about.
+fn device(index: u32) -> DefaultNla {
+    let index = DefaultNla::new(HEADER_DEV_INDEX, index.to_ne_bytes().into());
+    nest(FEATURES_HEADER, &[index])
+}
+
+/// The names in one of the answer's bit sets.
+fn names_in(answer: &Generic, set: u16) -> Vec<String> {
+    let sets = attributes(&answer.attributes, set);
+    let lists = sets.iter().flat_map(|set| attributes(set, BITSET_BITS));
+    let bits: Vec<_> = lists.flat_map(|list| attributes(&list, BITS_BIT)).collect();
+    let names = bits.iter().flat_map(|bit| attributes(bit, BIT_NAME));
     names
+        .map(|name| {
+            String::from_utf8_lossy(&name)
+                .trim_end_matches('\0')
+                .to_owned()
+        })
+        .collect()
 }
 
 /// The values of all attributes of this kind.
@@ -170,6 +200,7 @@ const FEATURES_SET: u8 = 12;
 const FEATURES_HEADER: u16 = 1;
 const FEATURES_HW: u16 = 2;
 const FEATURES_WANTED: u16 = 3;
+const FEATURES_ACTIVE: u16 = 4;
 const HEADER_DEV_INDEX: u16 = 1;
 const BITSET_BITS: u16 = 3;
 const BITS_BIT: u16 = 1;

@@ -153,6 +153,7 @@ impl Rewriter {
         let locators = flow.local_locators.iter();
         let arrival_interfaces: BTreeSet<_> = locators.copied().flat_map(interfaces_of).collect();
         let path = Path::find(&mut self.netlink, flow.locators, &holders, shim0)?;
+        self.pair.fit_checksums(path.interface)?;
         for index in arrival_interfaces {
             self.watch(index)?;
         }

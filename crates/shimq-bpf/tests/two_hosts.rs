@@ -9,15 +9,18 @@ mod support;
 
 use std::fs;
 use std::net::{Ipv6Addr, UdpSocket};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{env, mem, thread};
 
-use shim6_wire::Packet;
-use shimq_bpf::{Drops, FlowCounters, Tally};
+use aya::programs::{SchedClassifier, TcAttachType};
+use shim6_wire::{ContextTag, Packet};
+use shimq_bpf::{BpfError, Config, Drops, FlowCounters, LEASE, Rewriter, Tally};
 use shimq_testbed::{A, B, Namespace};
 
 use support::{
-    Mapped, TAG_A, TAG_B, attach, connect, connect_between, flow_of_a, ip, packets, ping, run,
-    transfer, two_hosts,
+    Mapped, TAG_A, TAG_B, attach, connect, connect_between, flow_of_a, flow_of_b, ip, packets,
+    ping, run, transfer, two_hosts,
 };
 
 #[test]
@@ -36,6 +39,9 @@ fn packets_on_the_wire_carry_the_header_and_a_checksum_over_the_ulids() {
     let Some(mapped) = Mapped::new() else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("router.pcap");
+    // The virtual links would leave checksums to a device that does not exist.
+    run(&mapped.hosts.a, "ethtool", "-K a2 tx off");
+    run(&mapped.hosts.b, "ethtool", "-K b2 tx off");
     let capture = mapped.hosts.capture(&file).unwrap();
     let (at_a, at_b) = connect(&mapped.hosts);
     transfer(at_a, at_b, 4 << 20);
@@ -101,7 +107,7 @@ fn an_echo_passes_and_is_counted_at_both_ends() {
     };
     for (rewriter, ulids) in [
         (&mapped.a, flow_of_a().ulids),
-        (&mapped.b, support::flow_of_b().ulids),
+        (&mapped.b, flow_of_b().ulids),
     ] {
         let counters = rewriter.counters().unwrap();
         let [
@@ -238,11 +244,43 @@ fn a_connection_outlives_being_mapped_and_unmapped() {
         .unwrap();
     hosts
         .b
-        .enter(|| b.remove(support::flow_of_b().ulids).unwrap())
+        .enter(|| b.remove(flow_of_b().ulids).unwrap())
         .unwrap();
     transfer(at_a, at_b, 1 << 20);
     assert!(mapped.a.counters().unwrap().is_empty());
     assert_eq!(mapped.a.drops().unwrap(), Drops::default());
+}
+
+#[test]
+fn a_connection_is_mapped_though_another_peer_was_before_it() {
+    let hosts = two_hosts();
+    let Some(a) = attach(&hosts.a) else { return };
+    let Some(b) = attach(&hosts.b) else { return };
+    let mut mapped = Mapped { a, b, hosts };
+    mapped.insert();
+    let (source, destination) = (A[0].host(), B[1].host());
+    let ends = ((&mapped.hosts.a, source), (&mapped.hosts.b, destination));
+    let (at_a, at_b) = connect_between(ends.0, ends.1);
+    transfer(
+        at_a.try_clone().unwrap(),
+        at_b.try_clone().unwrap(),
+        1 << 20,
+    );
+
+    let (mut flow_a, mut flow_b) = (flow_of_a(), flow_of_b());
+    (flow_a.ulids.peer, flow_b.ulids.local) = (destination, destination);
+    flow_a.peer_tag = ContextTag::from_bits(2);
+    flow_b.local_tag = flow_a.peer_tag;
+    flow_a.local_tag = ContextTag::from_bits(3);
+    flow_b.peer_tag = flow_a.local_tag;
+    let Mapped { a, b, hosts } = &mut mapped;
+    hosts.a.enter(|| a.insert(&flow_a).unwrap()).unwrap();
+    hosts.b.enter(|| b.insert(&flow_b).unwrap()).unwrap();
+    transfer(at_a, at_b, 1 << 20);
+    let counters = mapped.a.counters().unwrap();
+    let second = counters.iter().find(|flow| flow.ulids == flow_a.ulids);
+    let sent = second.unwrap().sent;
+    assert!(sent.packets > (1 << 20) / 1500, "{sent:?}");
 }
 
 #[test]
@@ -296,10 +334,156 @@ fn nothing_is_left_after_drop() {
     };
     hosts.a.enter(|| a.insert(&flow_of_a()).unwrap()).unwrap();
     assert_ne!(look(&hosts.a), before);
+    let programs = || {
+        let query = |link| {
+            SchedClassifier::query_tcx(link, TcAttachType::Ingress)
+                .unwrap()
+                .1
+                .len()
+        };
+        hosts.a.enter(|| ["a1", "a2"].map(query)).unwrap()
+    };
+    assert_eq!(programs(), [1, 1]);
     drop(a);
     assert_eq!(look(&hosts.a), before);
+    assert_eq!(programs(), [0, 0]);
     ping(&hosts.a, &format!("-c 1 {}", B[0].host())).unwrap();
 }
+
+/// Input that a stateful firewall with a reverse path check lets in: answers only.
+const FIREWALL: &str = "
+    table ip6 firewall {
+        chain input {
+            type filter hook input priority filter; policy drop;
+            meta l4proto ipv6-icmp accept
+            fib saddr . iif oif missing drop
+            fib daddr . iif type != local drop
+            ct state established,related accept
+        }
+    }";
+
+#[test]
+fn a_strict_firewall_takes_a_mapped_flow_for_what_it_was_before() {
+    let Some(mapped) = Mapped::new() else { return };
+    mapped.hosts.a.feed("nft", ["-f", "-"], FIREWALL).unwrap();
+    let (at_a, at_b) = connect(&mapped.hosts);
+    transfer(at_b, at_a, 1 << 20);
+}
+
+#[test]
+fn a_route_expires_unless_it_is_renewed() {
+    let hosts = two_hosts();
+    let Some(mut a) = attach(&hosts.a) else {
+        return;
+    };
+    hosts.a.enter(|| a.insert(&flow_of_a()).unwrap()).unwrap();
+    let seconds_left = || {
+        let routes = ip(&hosts.a, "route show table all dev shim0");
+        let route = routes
+            .lines()
+            .find(|line| line.contains("mtu 1492"))
+            .unwrap();
+        let after = route.split("expires ").nth(1).unwrap();
+        after.split("sec").next().unwrap().parse::<u64>().unwrap()
+    };
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while seconds_left() > LEASE.as_secs() - 2 {
+        assert!(Instant::now() < deadline, "{} s left", seconds_left());
+        thread::sleep(Duration::from_millis(50));
+    }
+    hosts.a.enter(|| a.renew().unwrap()).unwrap();
+    assert!(seconds_left() > LEASE.as_secs() - 2);
+}
+
+#[test]
+fn what_a_killed_process_left_is_taken_over() {
+    let hosts = two_hosts();
+    let before = ip(&hosts.a, "rule show");
+    let Some(mut killed) = attach(&hosts.a) else {
+        return;
+    };
+    hosts
+        .a
+        .enter(|| killed.insert(&flow_of_a()).unwrap())
+        .unwrap();
+    // Unlike a kill, this leaves the programs attached to a2, too.
+    mem::forget(killed);
+    assert_ne!(ip(&hosts.a, "rule show"), before);
+
+    let successor = attach(&hosts.a).unwrap();
+    assert_eq!(ip(&hosts.a, "rule show"), before);
+    drop(successor);
+    assert!(!ip(&hosts.a, "link show").contains("shim"));
+}
+
+#[test]
+fn somebody_elses_device_is_left_alone() {
+    let hosts = two_hosts();
+    ip(&hosts.a, "link add shim1 type veth peer name other");
+    let outcome = hosts.a.enter(|| Rewriter::attach(&Config::default()));
+    let error = outcome.unwrap().unwrap_err();
+    assert!(
+        matches!(&error, BpfError::NameTaken { name } if name == "shim1"),
+        "{error}"
+    );
+    let links = ip(&hosts.a, "link show");
+    assert!(
+        links.contains("shim1@other") && !links.contains("shim0"),
+        "{links}"
+    );
+}
+
+#[test]
+fn a_flow_without_a_path_is_refused_and_leaves_nothing() {
+    let hosts = two_hosts();
+    let Some(mut a) = attach(&hosts.a) else {
+        return;
+    };
+    let before = ip(&hosts.a, "rule show");
+    for table in ["main", "2"] {
+        ip(&hosts.a, &format!("route del default dev a2 table {table}"));
+    }
+    ip(&hosts.a, "route del default dev a1 table main");
+    let outcome = hosts.a.enter(|| a.insert(&flow_of_a())).unwrap();
+    assert!(
+        matches!(outcome, Err(BpfError::NoRoute { .. })),
+        "{outcome:?}"
+    );
+    assert_eq!(ip(&hosts.a, "rule show"), before);
+    assert!(a.counters().unwrap().is_empty());
+}
+
+#[test]
+fn in_a_user_namespace_attach_says_that_it_is_not_permitted() {
+    let Some(kind) = env::var_os(INSIDE) else {
+        let mut again = Command::new("unshare");
+        again.args(["--user", "--map-root-user", "--net", "--"]);
+        again.arg(env::current_exe().unwrap());
+        again.args([
+            "--exact",
+            "in_a_user_namespace_attach_says_that_it_is_not_permitted",
+        ]);
+        let output = again.env(INSIDE, "yes").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
+        return;
+    };
+    assert_eq!(kind, "yes");
+    let error = Rewriter::attach(&Config::default()).unwrap_err();
+    assert!(
+        matches!(error, BpfError::NotPermitted),
+        "{error}: {error:?}"
+    );
+    let links = Command::new("ip").args(["link", "show"]).output().unwrap();
+    let links = String::from_utf8_lossy(&links.stdout).into_owned();
+    assert!(links.contains("lo") && !links.contains("shim"), "{links}");
+}
+
+/// Set for the test that starts itself again inside a user namespace.
+const INSIDE: &str = "SHIMQ_BPF_TEST_INSIDE";
 
 /// The time that the programs note, CLOCK_BOOTTIME.
 fn boot_time() -> Duration {

@@ -1,8 +1,9 @@
 //! Two hosts whose ULIDs no longer reach each other, mapped to their second providers.
 
 use std::io::{Read, Write};
-use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use ring::digest::{Context, Digest, SHA256};
 use shim6_core::{LocatorPair, UlidPair};
@@ -15,6 +16,9 @@ pub(crate) const TAG_A: ContextTag = ContextTag::from_bits(0x4abc_dead_beef);
 pub(crate) const TAG_B: ContextTag = ContextTag::from_bits(0x0000_0000_0001);
 
 pub(crate) const PORT: u16 = 5533;
+
+/// How long nothing may happen on a connection.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The network with a rewriter on each host. Rewriters go first when dropped.
 pub(crate) struct Mapped {
@@ -144,10 +148,15 @@ pub(crate) fn connect_between(
 ) -> (TcpStream, TcpStream) {
     let listener = to.enter(|| TcpListener::bind((destination, PORT)));
     let listener = listener.unwrap().unwrap();
-    let stream = from.enter(|| TcpStream::connect((destination, PORT)));
+    let destination = SocketAddr::from((destination, PORT));
+    let stream = from.enter(|| TcpStream::connect_timeout(&destination, PATIENCE));
     let stream = stream.unwrap().unwrap();
     let (accepted, peer) = listener.accept().unwrap();
     assert_eq!(peer.ip(), source, "source address selection");
+    for end in [&stream, &accepted] {
+        end.set_read_timeout(Some(PATIENCE)).unwrap();
+        end.set_write_timeout(Some(PATIENCE)).unwrap();
+    }
     (stream, accepted)
 }
 
