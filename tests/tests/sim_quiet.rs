@@ -87,7 +87,8 @@ fn traffic_both_ways_draws_no_keepalive() {
 //= https://www.rfc-editor.org/rfc/rfc5534#section-5.3
 //= type=test
 //= id=R-034,R-037
-//# the value is used as the Keepalive Timeout
+//# If a node receives this option, it SHOULD
+//# update its Keepalive Timeout value for the peer.
 #[test]
 fn a_peer_that_announces_a_longer_send_timeout_gets_fewer_keepalives() {
     let config = Config {

@@ -356,8 +356,10 @@ fn a_forged_list_in_an_update_changes_nothing() {
 //= https://www.rfc-editor.org/rfc/rfc5533#section-7.2
 //= type=test
 //= id=S-064
-//# Before a host can use a locator (different than the ULID) as the
-//# destination locator, it MUST
+//# In addition, it
+//# MUST verify that the ULID is indeed present at that locator.  This
+//# verification is performed by doing a return-routability test as part
+//# of the Probe sub-protocol [4].
 #[test]
 fn a_signed_claim_to_a_stranger_draws_a_few_probes_and_no_payload() {
     let mut scene = Scene::new(8);
