@@ -7,12 +7,15 @@ use indicatif::ProgressBar;
 use crate::error::BenchError;
 use crate::network::Network;
 use crate::results::Results;
+use crate::scale::Load;
+use crate::small_flows;
 use crate::traffic::Traffic;
 use crate::variant::{Tools, Variant};
 
 /// What shall be measured, and how long.
 pub(crate) struct Plan {
     pub(crate) variants: Vec<Variant>,
+    pub(crate) loads: Vec<Load>,
     pub(crate) rounds: usize,
     /// Of one measurement.
     pub(crate) time: Duration,
@@ -21,7 +24,12 @@ pub(crate) struct Plan {
 impl Plan {
     /// Steps of the progress bar.
     pub(crate) fn steps(&self) -> u64 {
-        (self.variants.len() * Traffic::ALL.len() * self.rounds) as u64
+        (self.steps_of_round() * self.rounds) as u64
+    }
+
+    /// Whatever is measured, and the small flows.
+    fn steps_of_round(&self) -> usize {
+        self.variants.len() * Traffic::ALL.len() + self.loads.len() + 1
     }
 
     /// Carries it out. What fails is said and left out of its round: one kernel lacks this, another
@@ -29,6 +37,10 @@ impl Plan {
     pub(crate) fn run(&self, tools: &Tools, progress: &ProgressBar) -> Results {
         let mut results = Results::default();
         for round in 0..self.rounds {
+            let complain = |what: &str, error: &BenchError| {
+                let text = format!("round {}, {what}: {error}", round + 1);
+                progress.suspend(|| eprintln!("{text}"));
+            };
             let mut order = self.variants.clone();
             // Nothing always comes right after the same other thing, nor always early or late.
             let turn = round * 3 % order.len().max(1);
@@ -37,13 +49,24 @@ impl Plan {
                 order.reverse();
             }
             for variant in order {
-                let name = variant.title();
                 if let Err(error) = self.visit(variant, round, tools, &mut results, progress) {
-                    progress.suspend(|| eprintln!("round {}, {name}: {error}", round + 1));
+                    complain(variant.title(), &error);
                 }
-                let visited = (round * self.variants.len()) as u64;
-                progress.set_position(progress.position().max(visited));
             }
+            for &load in &self.loads {
+                progress.set_message(format!("round {}: {}", round + 1, load.title()));
+                match load.measure(self.time) {
+                    Ok(sample) => results.add_load(load, round, sample),
+                    Err(error) => complain(&load.title(), &error),
+                }
+                progress.inc(1);
+            }
+            match small_flows::measure(tools) {
+                Ok(small_flows) => results.add_small_flows(small_flows),
+                Err(error) => complain("small flows", &error),
+            }
+            // Steps that failed count as done.
+            progress.set_position(((round + 1) * self.steps_of_round()) as u64);
         }
         results
     }

@@ -52,6 +52,11 @@ impl Machine {
             .is_some_and(|load: f64| load > 0.5)
     }
 
+    /// How many there are.
+    pub(crate) fn processors(&self) -> usize {
+        self.processors
+    }
+
     /// One line.
     pub(crate) fn describe(&self) -> String {
         let Self {

@@ -16,6 +16,8 @@ mod meter;
 mod network;
 mod report;
 mod results;
+mod scale;
+mod small_flows;
 mod targets;
 mod traffic;
 mod variant;
@@ -32,6 +34,7 @@ use campaign::Plan;
 use error::BenchError;
 use machine::Machine;
 use report::Setting;
+use scale::Load;
 use variant::{Tools, Variant};
 
 /// Measures what packets cost, with shimq and otherwise.
@@ -83,12 +86,14 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
             None
         }
     };
+    let machine = Machine::look();
     let plan = Plan {
         variants: Variant::ALL
             .into_iter()
             .filter(|variant| floors.is_some() || !variant.is_floor())
             .filter(|variant| arguments.wants(*variant))
             .collect(),
+        loads: Load::all(machine.processors()),
         rounds: arguments.rounds,
         time: Duration::from_secs_f64(arguments.seconds),
     };
@@ -104,7 +109,7 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
     let mut setting = Setting {
         rounds: arguments.rounds,
         seconds: arguments.seconds,
-        machine: Machine::look(),
+        machine,
     };
     let results = plan.run(&tools, &progress);
     progress.finish_and_clear();

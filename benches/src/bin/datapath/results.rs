@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::scale::Load;
+use crate::small_flows::SmallFlows;
 use crate::traffic::{Sample, Traffic};
 use crate::variant::Variant;
 
@@ -11,6 +13,8 @@ use crate::variant::Variant;
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     samples: BTreeMap<(Variant, Traffic), BTreeMap<usize, Sample>>,
+    loads: BTreeMap<Load, BTreeMap<usize, Sample>>,
+    small_flows: Vec<SmallFlows>,
 }
 
 /// Median and extremes of some rounds.
@@ -50,6 +54,39 @@ impl Results {
     pub(crate) fn add(&mut self, variant: Variant, traffic: Traffic, round: usize, sample: Sample) {
         let rounds = self.samples.entry((variant, traffic)).or_default();
         rounds.insert(round, sample);
+    }
+
+    pub(crate) fn add_load(&mut self, load: Load, round: usize, sample: Sample) {
+        self.loads.entry(load).or_default().insert(round, sample);
+    }
+
+    pub(crate) fn add_small_flows(&mut self, small_flows: SmallFlows) {
+        self.small_flows.push(small_flows);
+    }
+
+    /// Of each round.
+    pub(crate) fn small_flows(&self) -> &[SmallFlows] {
+        &self.small_flows
+    }
+
+    /// A figure under a load, over the rounds.
+    pub(crate) fn load_spread(
+        &self,
+        load: Load,
+        figure: impl Fn(&Sample) -> f64,
+    ) -> Option<Spread> {
+        Spread::of(self.loads.get(&load)?.values().map(figure))
+    }
+
+    /// A figure under a load as a multiple of that under `base` in the same round, over the rounds.
+    pub(crate) fn load_ratio(
+        &self,
+        load: Load,
+        base: Load,
+        figure: impl Fn(&Sample) -> f64,
+    ) -> Option<Spread> {
+        let pairs = same_round(self.loads.get(&load), self.loads.get(&base));
+        Spread::of(pairs.map(|(sample, base)| figure(sample) / figure(base)))
     }
 
     /// A figure over the rounds.
@@ -94,9 +131,21 @@ impl Results {
         base: Variant,
         traffic: Traffic,
     ) -> impl Iterator<Item = (&Sample, &Sample)> {
-        let rounds = self.samples.get(&(variant, traffic)).into_iter().flatten();
-        let bases = self.samples.get(&(base, traffic));
-        rounds.filter_map(move |(round, sample)| Some((sample, bases?.get(round)?)))
+        same_round(
+            self.samples.get(&(variant, traffic)),
+            self.samples.get(&(base, traffic)),
+        )
+    }
+
+    /// The loads as the JSON file has them.
+    pub(crate) fn load_records(&self) -> impl Iterator<Item = LoadRecord<'_>> {
+        self.loads.iter().flat_map(|(&load, rounds)| {
+            rounds.iter().map(move |(&round, sample)| LoadRecord {
+                load,
+                round,
+                sample,
+            })
+        })
     }
 
     /// The samples as the JSON file has them.
@@ -112,6 +161,25 @@ impl Results {
                 })
             })
     }
+}
+
+/// Pairs what has the same round.
+fn same_round<'s>(
+    samples: Option<&'s BTreeMap<usize, Sample>>,
+    bases: Option<&'s BTreeMap<usize, Sample>>,
+) -> impl Iterator<Item = (&'s Sample, &'s Sample)> {
+    let rounds = samples.into_iter().flatten();
+    rounds.filter_map(move |(round, sample)| Some((sample, bases?.get(round)?)))
+}
+
+/// One sample with the load that it was had under.
+#[derive(Debug, Serialize)]
+pub(crate) struct LoadRecord<'a> {
+    #[serde(flatten)]
+    load: Load,
+    round: usize,
+    #[serde(flatten)]
+    sample: &'a Sample,
 }
 
 /// One sample with what it is of.

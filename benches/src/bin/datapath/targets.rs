@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::results::{Results, Spread};
+use crate::scale::Load;
 use crate::traffic::{Sample, Traffic};
 use crate::variant::Variant;
 
@@ -125,7 +126,30 @@ pub(crate) fn check(results: &Results) -> Vec<Target> {
         let what = format!("packets queued, unmapped context, {}", traffic.title());
         Some(Target::new(what, Bound::AtMost(0.0), measured))
     });
+    let small = Spread::of(
+        results
+            .small_flows()
+            .iter()
+            .map(|flows| flows.queued as f64),
+    );
+    let small = small.map(|measured| {
+        let what = "packets queued, flows too small for a context".to_owned();
+        Target::new(what, Bound::AtMost(0.0), measured)
+    });
+    let many = results.load_ratio(Load::MANY_CONTEXTS, Load::ONE_CONTEXT, |sample| sample.cpu);
+    let many = many.map(|measured| {
+        let what = "100 000 contexts / one, CPU per packet".to_owned();
+        Target::new(what, Bound::AtMost(1.15), measured)
+    });
+    let queues = results.load_ratio(Load::TWO_QUEUES, Load::ONE_QUEUE, |sample| sample.rate);
+    let queues = queues.map(|measured| {
+        let what = "two queues / one, two senders, rate".to_owned();
+        Target::new(what, Bound::AtLeast(1.6), measured)
+    });
     ratios
+        .chain(small)
+        .chain(many)
+        .chain(queues)
         .chain(crossing)
         .chain(lost)
         .chain(queued.into_iter().flatten())

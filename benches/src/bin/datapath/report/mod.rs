@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::error::BenchError;
 use crate::machine::Machine;
-use crate::results::{Record, Results};
+use crate::results::{LoadRecord, Record, Results};
+use crate::small_flows::SmallFlows;
 use crate::targets::{self, Target};
 
 /// How the figures were had.
@@ -27,6 +28,8 @@ struct Json<'a> {
     setting: &'a Setting,
     targets: &'a [Target],
     samples: Vec<Record<'a>>,
+    loads: Vec<LoadRecord<'a>>,
+    small_flows: &'a [SmallFlows],
 }
 
 /// Writes `bench.json`, `bench.md`, `bench.svg` and `bench.png` to `folder`, and returns the table.
@@ -41,6 +44,8 @@ pub(crate) fn write(
         setting,
         targets: &targets,
         samples: results.records().collect(),
+        loads: results.load_records().collect(),
+        small_flows: results.small_flows(),
     };
     let file = File::create(folder.join("bench.json")).map_err(BenchError::io("create a file"))?;
     serde_json::to_writer_pretty(file, &json).map_err(BenchError::io("write JSON"))?;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Setting;
 use crate::results::{Results, Spread};
+use crate::scale::Load;
 use crate::targets::Target;
 use crate::traffic::{Latency, Sample, Traffic};
 use crate::variant::Variant;
@@ -34,6 +35,7 @@ pub(super) fn write(results: &Results, setting: &Setting, targets: &[Target]) ->
     for traffic in Traffic::ALL {
         traffic_table(&mut text, results, traffic);
     }
+    loads_table(&mut text, results, machine.processors());
     text
 }
 
@@ -92,6 +94,35 @@ fn traffic_table(text: &mut String, results: &Results, traffic: Traffic) {
         cells.push(count(|sample| sample.dropped));
         let cells: Vec<_> = cells.into_iter().map(Option::unwrap_or_default).collect();
         let _ = writeln!(text, "| {} | {} |", variant.title(), cells.join(" | "));
+    }
+}
+
+fn loads_table(text: &mut String, results: &Results, processors: usize) {
+    let _ = writeln!(
+        text,
+        "\n## Contexts and queues, mapped UDP 64 B, one host\n"
+    );
+    let _ = writeln!(text, "Bold: ratios to one context.\n");
+    let _ = writeln!(text, "| | rate, kpps | CPU, us/packet |\n|---|---|---|");
+    let loads = Load::all(processors);
+    for &load in &loads {
+        let cell = |factor: f64, figure: fn(&Sample) -> f64| {
+            let spread = results.load_spread(load, |sample| factor * figure(sample))?;
+            let ratio = results.load_ratio(load, Load::ONE_CONTEXT, figure)?;
+            Some(format!("{} **{:.2}**", show(spread), ratio.median))
+        };
+        let cells = [
+            cell(1e-3, |sample| sample.rate),
+            cell(1e6, |sample| sample.cpu),
+        ];
+        let [rate, cpu] = cells.map(Option::unwrap_or_default);
+        let _ = writeln!(text, "| {} | {rate} | {cpu} |", load.title());
+    }
+    if !loads.contains(&Load::TWO_QUEUES) {
+        let _ = writeln!(
+            text,
+            "\nNot measured with two queues: two senders and two queue threads need four processors."
+        );
     }
 }
 

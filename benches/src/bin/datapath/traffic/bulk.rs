@@ -20,7 +20,11 @@ pub(super) fn measure(
     from: Side,
     time: Duration,
 ) -> Result<Sample, BenchError> {
-    let (sender, receiver) = course.connect(from)?;
+    let (a, b) = course.connect()?;
+    let (sender, receiver) = match from {
+        Side::A => (a, b),
+        Side::B => (b, a),
+    };
     let failed = || BenchError::io("set a time limit");
     sender.set_write_timeout(Some(LOOK_UP)).map_err(failed())?;
     receiver.set_read_timeout(Some(LOOK_UP)).map_err(failed())?;

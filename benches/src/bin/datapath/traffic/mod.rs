@@ -4,6 +4,7 @@ mod bulk;
 mod round_trip;
 mod small;
 
+use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -116,27 +117,30 @@ impl Course<'_> {
         }
     }
 
-    /// A connection between the two ends: the sockets of `from`, who asks for it, and of the other.
-    fn connect(&self, from: Side) -> Result<(Socket, Socket), BenchError> {
+    /// A connection from A to B: the sockets of both.
+    fn connect(&self) -> Result<(Socket, Socket), BenchError> {
         let failed = || BenchError::io("connect the ends");
-        let any_port = |side| SocketAddr::from((self.end(side), 0)).into();
-        let to = from.other();
         let listen = || {
             let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(self.stream))?;
-            socket.bind(&any_port(to))?;
+            // Any address: MPTCP comes by the others as well.
+            socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into())?;
             socket.listen(1)?;
             socket.set_read_timeout(Some(PATIENCE))?;
-            Ok::<_, std::io::Error>(socket)
+            Ok::<_, io::Error>(socket)
         };
-        let listener = self.network.host(to).enter(listen)?.map_err(failed())?;
-        let address = listener.local_addr().map_err(failed())?;
+        let listener = self.network.host(Side::B).enter(listen)?;
+        let listener = listener.map_err(failed())?;
+        let bound = listener.local_addr().map_err(failed())?;
+        let port = bound.as_socket().map_or(0, |address| address.port());
         let connect = || {
             let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(self.stream))?;
-            socket.bind(&any_port(from))?;
-            socket.connect_timeout(&address, PATIENCE)?;
-            Ok::<_, std::io::Error>(socket)
+            socket.bind(&SocketAddr::from((self.end(Side::A), 0)).into())?;
+            let address = SocketAddr::from((self.end(Side::B), port));
+            socket.connect_timeout(&address.into(), PATIENCE)?;
+            Ok::<_, io::Error>(socket)
         };
-        let connected = self.network.host(from).enter(connect)?.map_err(failed())?;
+        let connected = self.network.host(Side::A).enter(connect)?;
+        let connected = connected.map_err(failed())?;
         let (accepted, _) = listener.accept().map_err(failed())?;
         Ok((connected, accepted))
     }
@@ -166,7 +170,7 @@ pub(crate) struct Latency {
 
 impl Sample {
     /// `amount` octets, packets or exchanges were had for what was spent.
-    fn new(amount: u64, spent: Spent) -> Self {
+    pub(crate) fn new(amount: u64, spent: Spent) -> Self {
         let amount = amount as f64;
         Self {
             rate: amount / spent.time.as_secs_f64(),
@@ -184,10 +188,10 @@ impl Sample {
 }
 
 /// How long traffic flows before it is measured: windows open, neighbours are known.
-const WARM_UP: Duration = Duration::from_millis(300);
+pub(crate) const WARM_UP: Duration = Duration::from_millis(300);
 
 /// How long a connection may take to be set up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a call blocks before it looks whether it shall end.
-const LOOK_UP: Duration = Duration::from_millis(100);
+pub(crate) const LOOK_UP: Duration = Duration::from_millis(100);

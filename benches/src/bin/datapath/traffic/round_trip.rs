@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use super::{Course, Latency, PATIENCE, Sample, WARM_UP};
 use crate::error::BenchError;
 use crate::meter::Meter;
-use crate::network::Side;
 
 /// Octets of question and answer.
 const MESSAGE: usize = 64;
@@ -16,9 +15,8 @@ const MESSAGE: usize = 64;
 /// Measures each exchange.
 pub(super) fn measure(course: &Course<'_>, time: Duration) -> Result<Sample, BenchError> {
     let failed = || BenchError::io("exchange messages");
-    let (asking, answering) = course.connect(Side::A)?;
+    let (asking, answering) = course.connect()?;
     for socket in [&asking, &answering] {
-        // MPTCP has the option as well; the standard library's types would not matter here.
         socket.set_tcp_nodelay(true).map_err(failed())?;
         socket.set_read_timeout(Some(PATIENCE)).map_err(failed())?;
     }

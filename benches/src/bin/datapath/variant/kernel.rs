@@ -61,7 +61,7 @@ pub(super) fn set_up_srv6(stage: Stage<'_>) -> Result<Stage<'_>, BenchError> {
     Ok(stage)
 }
 
-/// Lets TCP's successor use both links.
+/// Lets TCP's successor use both links: host A, who connects, learns of host B's second address.
 pub(super) fn set_up_mptcp(mut stage: Stage<'_>) -> Result<Stage<'_>, BenchError> {
     for side in Side::BOTH {
         stage.host(side).set_sysctl("mptcp/enabled", "1")?;
@@ -76,11 +76,6 @@ pub(super) fn set_up_mptcp(mut stage: Stage<'_>) -> Result<Stage<'_>, BenchError
         ];
         stage.host(side).run("ip", limits)?;
     }
-    let second = Side::A.address(1).to_string();
-    let endpoint = [
-        "mptcp", "endpoint", "add", &second, "dev", LINKS[1], "subflow",
-    ];
-    stage.host(Side::A).run("ip", endpoint)?;
     let announced = Side::B.address(1).to_string();
     let endpoint = [
         "mptcp", "endpoint", "add", &announced, "dev", LINKS[1], "signal",

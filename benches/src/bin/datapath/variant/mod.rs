@@ -117,6 +117,14 @@ impl Variant {
     }
 }
 
+/// Starts shimq on both hosts with all defaults, and sends nothing.
+pub(crate) fn set_up_waiting<'n>(
+    network: &'n Network,
+    tools: &Tools,
+) -> Result<Stage<'n>, BenchError> {
+    shimq::set_up(Stage::new(network), tools, shimq::State::Waiting)
+}
+
 /// What variants are made with.
 pub(crate) struct Tools {
     /// The program.

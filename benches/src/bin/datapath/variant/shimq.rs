@@ -16,6 +16,8 @@ use crate::network::{Both, Network, Side};
 /// What the daemons shall have between the two hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
+    /// Nothing yet.
+    Waiting,
     /// Nothing, and no wish for it.
     NoContext,
     /// A context on its ULIDs.
@@ -32,7 +34,7 @@ impl State {
         let what = match self {
             Self::NoContext => "[trigger]\nheuristic = \"respond-only\"\n",
             Self::QueueAll => "[datapath]\nmode = \"queue-all\"\n",
-            Self::Unmapped | Self::Mapped => "",
+            Self::Waiting | Self::Unmapped | Self::Mapped => "",
         };
         format!("sec = 0\nkey-bits = 1024\n{what}")
     }
@@ -51,7 +53,7 @@ pub(super) fn set_up<'n>(
         Side::B => daemons.b.wait_until_ready(),
     })?;
     stage.ends = [locators.a[0], locators.b[0]];
-    if state != State::NoContext {
+    if !matches!(state, State::Waiting | State::NoContext) {
         let exchange = Exchange::start(network, stage.ends)?;
         exchange.until("there is a context", || {
             daemons.all(stage.ends, |context| context.state == "ESTABLISHED")
