@@ -65,6 +65,7 @@ async fn usable(changes: &mut Receiver<LocatorsChanged>, count: usize) -> Vec<Lo
 
 /// All that this module could leave behind.
 fn traces() -> String {
+    wait_for_local_routes();
     [
         "-6 address",
         "-6 rule",
@@ -73,6 +74,30 @@ fn traces() -> String {
     ]
     .map(ip)
     .join("\n")
+}
+
+/// Waits until the kernel has done its part for each address: it adds the local route a little later.
+fn wait_for_local_routes() {
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let addresses = ip("-6 -o address show up");
+        let routes = ip("-6 route show table local");
+        let is_routed = |address: &str| routes.contains(&format!("local {address} dev"));
+        let all_routed = addresses
+            .lines()
+            .filter(|line| !line.contains("tentative") && !line.contains("dadfailed"))
+            .filter_map(|line| line.split("inet6 ").nth(1)?.split('/').next())
+            .filter(|address| *address != "::1")
+            .all(is_routed);
+        if all_routed {
+            return;
+        }
+        assert!(
+            std::time::Instant::now() < patience,
+            "{addresses}\n{routes}"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
 }
 
 /// A link `up0` with the ordinary address 2001:db8:1::1 and a default route.
