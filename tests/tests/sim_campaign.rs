@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use shim6_core::{Config, Instant, State};
+use shim6_core::{Config, ContextView, Instant, State, UlidPair};
 use shim6_sim::{FlowId, HostId, HostSpec, Link, Pair, Pattern, prefix};
 use shimq_tests::{Proof, TwoHosts, locators, secs};
 
@@ -47,10 +47,11 @@ fn live_through(seed: u64) {
 
 /// Two hosts, some flows, and what befalls them.
 struct Life {
+    seed: u64,
     scene: TwoHosts,
     providers: u16,
     config: Config,
-    flows: Vec<FlowId>,
+    flows: Vec<(FlowId, UlidPair)>,
 }
 
 impl Life {
@@ -76,6 +77,7 @@ impl Life {
         };
         let scene = TwoHosts::of(seed, spec(0), spec(1));
         Self {
+            seed,
             scene,
             providers,
             config,
@@ -117,8 +119,21 @@ impl Life {
                 ..pattern
             };
             let (from, to) = self.some_direction();
-            let flow = self.scene.world.start(from, to, pattern);
-            self.flows.push(flow);
+            let Pair {
+                source,
+                destination,
+            } = if self.seed % 4 == 3 {
+                // Several contexts between two hosts.
+                self.some_pair(from, to)
+            } else {
+                self.scene.world.pairs(from, to)[0]
+            };
+            let ulids = UlidPair {
+                local: source,
+                peer: destination,
+            };
+            let flow = self.scene.world.start_between(from, to, ulids, pattern);
+            self.flows.push((flow, ulids));
         }
     }
 
@@ -158,8 +173,11 @@ impl Life {
     }
 
     fn cut_current(&mut self, host: HostId) {
-        if let Some(pair) = self.scene.world.current_pair(host) {
-            self.scene.world.cut(pair);
+        for context in self.scene.world.contexts(host) {
+            self.scene.world.cut(Pair {
+                source: context.current.local,
+                destination: context.current.peer,
+            });
         }
     }
 
@@ -180,6 +198,7 @@ impl Life {
             jitter: Duration::from_millis(self.random(500)),
             loss: self.random(500) as u32,
             duplication: self.random(200) as u32,
+            corruption: self.random(100) as u32,
         };
         self.scene.world.set_link(pair, |link| *link = noise);
     }
@@ -216,18 +235,26 @@ impl Life {
         }
     }
 
+    /// Whether each flow has a context at both ends, each of which knows all addresses of the other.
     fn know_each_other(&self) -> bool {
-        let [a, b] = [self.scene.a, self.scene.b].map(|host| self.scene.world.contexts(host));
-        let ([a], [b]) = (&a[..], &b[..]) else {
-            return false;
-        };
+        let [ours, theirs] =
+            [self.scene.a, self.scene.b].map(|host| self.scene.world.contexts(host));
         let all = usize::from(self.providers);
-        let knows = |one: &shim6_core::ContextView, other: &shim6_core::ContextView| {
+        let knows = |one: &ContextView, other: &ContextView| {
             one.state == State::Established
                 && one.peer_tag == Some(other.local_tag)
                 && one.peer_locators.len() == all
         };
-        knows(a, b) && knows(b, a)
+        let is_known = |&(_, ulids): &(FlowId, UlidPair)| {
+            let back = UlidPair {
+                local: ulids.peer,
+                peer: ulids.local,
+            };
+            let is_of = |context: &&ContextView| [ulids, back].contains(&context.ulids);
+            let found = (ours.iter().find(is_of), theirs.iter().find(is_of));
+            matches!(found, (Some(one), Some(other)) if knows(one, other) && knows(other, one))
+        };
+        self.flows.iter().all(is_known)
     }
 
     /// Twice the Send Timeout and the time in which one end tries every pair, at the slowest pace.
@@ -238,7 +265,7 @@ impl Life {
     }
 
     fn assert_traffic_flows(&self, since: Instant) {
-        for &flow in &self.flows {
+        for &(flow, _) in &self.flows {
             let stats = self.scene.world.stats(flow);
             assert!(
                 stats.last_delivered > Some(since),

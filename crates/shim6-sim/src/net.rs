@@ -46,6 +46,8 @@ pub struct Link {
     pub loss: u32,
     /// Share that arrives twice.
     pub duplication: u32,
+    /// Share that arrives with one bit changed, anywhere.
+    pub corruption: u32,
 }
 
 impl Default for Link {
@@ -57,6 +59,7 @@ impl Default for Link {
             jitter: Duration::ZERO,
             loss: 0,
             duplication: 0,
+            corruption: 0,
         }
     }
 }

@@ -15,7 +15,7 @@ use shim6_wire::{Class, MessageType, Packet, classify};
 
 use crate::host::{Host, HostId, HostSpec, Kind};
 use crate::model::{Fault, Model, Stimulus};
-use crate::net::{Fate, Link, Net, Pair};
+use crate::net::{Fate, Link, Net, Pair, happens};
 use crate::packet::{self, Datagram};
 use crate::trace::{Record, Trace};
 use crate::traffic::{Flow, FlowId, FlowStats, Pattern};
@@ -23,8 +23,17 @@ use crate::traffic::{Flow, FlowId, FlowStats, Pattern};
 /// What the queue holds.
 #[derive(Debug)]
 enum Due {
-    Arrival { from: HostId, octets: Vec<u8> },
+    Arrival(Arrival),
     Tick(FlowId),
+}
+
+/// A packet on its way.
+#[derive(Debug)]
+struct Arrival {
+    from: HostId,
+    octets: Vec<u8>,
+    /// Not as it was sent.
+    corrupted: bool,
 }
 
 /// Hosts, links and faults on a virtual clock.
@@ -159,7 +168,7 @@ impl World {
 
     fn handle_queued(&mut self) {
         match self.queue.pop_first() {
-            Some((_, Due::Arrival { from, octets })) => self.arrive(from, octets),
+            Some((_, Due::Arrival(arrival))) => self.arrive(arrival),
             Some((_, Due::Tick(id))) => self.tick(id),
             None => {}
         }
@@ -249,8 +258,16 @@ impl World {
             Fate::NoAddress => ("no address", None, None),
         };
         for transit in first.into_iter().chain(again) {
-            let octets = octets.clone();
-            self.enqueue(self.now + transit, Due::Arrival { from: host, octets });
+            let mut arrival = Arrival {
+                from: host,
+                octets: octets.clone(),
+                corrupted: happens(self.net.link(pair).corruption, &mut self.rng),
+            };
+            if arrival.corrupted {
+                let bit = self.rng.next_u64() as usize % (8 * octets.len());
+                arrival.octets[bit / 8] ^= 0x80 >> (bit % 8);
+            }
+            self.enqueue(self.now + transit, Due::Arrival(arrival));
         }
         self.trace.note(self.now, Record::Sent(host, octets, word));
     }
@@ -267,7 +284,12 @@ impl World {
         found.map(|index| self.losses.remove(index)).is_some()
     }
 
-    fn arrive(&mut self, from: HostId, octets: Vec<u8>) {
+    fn arrive(&mut self, arrival: Arrival) {
+        let Arrival {
+            from,
+            octets,
+            corrupted,
+        } = arrival;
         let destination = packet::destination(&octets);
         let Some(&host) = self.addresses.get(&destination) else {
             return;
@@ -277,17 +299,17 @@ impl World {
         self.trace
             .note(self.now, Record::Arrived(host, octets.clone()));
         match self.hosts[host.0].spec.kind {
-            Kind::Shim6 => self.receive(host, octets),
+            Kind::Shim6 => self.receive(host, octets, corrupted),
             Kind::Puppet => self.hosts[host.0].inbox.push(octets),
             Kind::Refusing if !is_plain(&octets) => {
                 self.post(host, packet::unrecognized_next_header(&octets));
             }
             Kind::Silent if !is_plain(&octets) => {}
-            Kind::Refusing | Kind::Silent => self.deliver(host, &octets),
+            Kind::Refusing | Kind::Silent => self.deliver(host, &octets, corrupted),
         }
     }
 
-    fn receive(&mut self, host: HostId, mut octets: Vec<u8>) {
+    fn receive(&mut self, host: HostId, mut octets: Vec<u8>, corrupted: bool) {
         let now = self.clock_of(host);
         let Some(engine) = &mut self.hosts[host.0].engine else {
             return;
@@ -312,12 +334,13 @@ impl World {
         };
         self.drain(host, Stimulus::Packet);
         if let Some(delivered) = delivered {
-            self.deliver(host, &delivered);
+            self.deliver(host, &delivered, corrupted);
         }
     }
 
-    /// A packet reaches the upper layer of `host`.
-    fn deliver(&mut self, host: HostId, octets: &[u8]) {
+    /// A packet reaches the upper layer of `host`, which throws it away if its checksum is wrong; that
+    /// is no fault of the shim's if it was `corrupted` on its way.
+    fn deliver(&mut self, host: HostId, octets: &[u8], corrupted: bool) {
         if packet::is_icmpv6(octets) {
             return;
         }
@@ -331,6 +354,7 @@ impl World {
         match taken {
             Ok(Some(answer)) => self.send_payload(host, &answer.emit()),
             Ok(None) => {}
+            Err(_) if corrupted => {}
             Err(why) => judge(Err(format!("an upper layer of {host} gets: {why}"))),
         }
     }
