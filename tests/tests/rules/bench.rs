@@ -179,6 +179,21 @@ impl Subject {
         sent
     }
 
+    /// Lets time pass until the context between `ulids` is in `state`; returns what timers send.
+    pub(crate) fn wait_for(&mut self, ulids: UlidPair, state: State) -> Vec<Sent> {
+        let mut sent = Vec::new();
+        for _ in 0..600 {
+            if self.state(ulids) == Some(state) {
+                return sent;
+            }
+            sent.extend(self.wait(Duration::from_secs(1)));
+        }
+        panic!(
+            "not {state:?} within ten minutes, but {:?}",
+            self.state(ulids)
+        );
+    }
+
     pub(crate) fn contexts(&self) -> Vec<ContextView> {
         self.endpoint.contexts()
     }

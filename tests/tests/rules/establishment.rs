@@ -208,9 +208,7 @@ fn i1_is_sent_five_times_with_growing_and_random_pauses() {
         let mut subject = Subject::seeded(Config::default(), locators, seed);
         let ulids = ulids(&subject, &peer);
         let mut sent = subject.trigger(ulids);
-        while subject.state(ulids) == Some(State::I1Sent) {
-            sent.extend(subject.wait(secs(1)));
-        }
+        sent.extend(subject.wait_for(ulids, State::EFailed));
         assert!(
             sent.iter()
                 .all(|sent| matches!(sent.message, Message::I1(_)))
@@ -254,9 +252,7 @@ fn i2_and_i2bis_are_sent_three_times_and_then_i1() {
             subject.hear(ulids.into(), &r1_for(i1.initiator_nonce))
         };
         let first = sent[0].message.clone();
-        while subject.state(ulids) != Some(State::I1Sent) {
-            sent.extend(subject.wait(secs(1)));
-        }
+        sent.extend(subject.wait_for(ulids, State::I1Sent));
         let last = sent.pop().unwrap();
         assert!(matches!(last.message, Message::I1(_)), "{last:?}");
         assert_eq!(sent.len(), 3);
