@@ -6,6 +6,24 @@ use super::Stage;
 use crate::error::BenchError;
 use crate::network::{LINKS, Side};
 
+/// Looks at each packet once in either direction, to no end.
+pub(super) fn set_up_idle_rules(stage: Stage<'_>) -> Result<Stage<'_>, BenchError> {
+    let text = "table ip6 idle {
+        chain output {
+            type route hook output priority mangle;
+            ip6 saddr :: drop
+        }
+        chain input {
+            type filter hook input priority mangle;
+            ip6 nexthdr 140 drop
+        }
+    }\n";
+    for side in Side::BOTH {
+        stage.network.nft(side, text)?;
+    }
+    Ok(stage)
+}
+
 /// Exchanges ULIDs for locators on the way out, and the reverse on the way in. The transport
 /// checksum follows the addresses, there and back.
 pub(super) fn set_up_nft(stage: Stage<'_>) -> Result<Stage<'_>, BenchError> {

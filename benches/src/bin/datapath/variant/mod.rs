@@ -28,6 +28,8 @@ use crate::traffic::{Course, Traffic};
 pub(crate) enum Variant {
     /// Nothing at all: what every ratio is of.
     NoRules,
+    /// The hooks that shimq uses, each with one rule that matches no packet.
+    IdleRules,
     /// shimq on both hosts, without a context between them.
     NoContext,
     /// With a context whose locators are the ULIDs: the kernel counts, no packet is queued.
@@ -51,8 +53,9 @@ pub(crate) enum Variant {
 }
 
 impl Variant {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::NoRules,
+        Self::IdleRules,
         Self::NoContext,
         Self::Unmapped,
         Self::QueueAll,
@@ -68,6 +71,7 @@ impl Variant {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::NoRules => "no rules",
+            Self::IdleRules => "rules that match nothing",
             Self::NoContext => "shimq, no context",
             Self::Unmapped => "shimq, unmapped context",
             Self::QueueAll => "shimq, queue-all, unmapped",
@@ -103,6 +107,7 @@ impl Variant {
         let stage = Stage::new(network);
         match self {
             Self::NoRules => Ok(stage),
+            Self::IdleRules => kernel::set_up_idle_rules(stage),
             Self::NoContext => shimq::set_up(stage, tools, shimq::State::NoContext),
             Self::Unmapped => shimq::set_up(stage, tools, shimq::State::Unmapped),
             Self::QueueAll => shimq::set_up(stage, tools, shimq::State::QueueAll),
