@@ -2,10 +2,11 @@
 //!
 //! The STATEs' handlers are methods of [`crate::Endpoint`], because nearly each of them looks at
 //! other contexts or answers without one; they are grouped here by what they are for:
-//! [`establish`] (I1, R1, I2, R2), [`recover`] (R1bis, I2bis), [`update`], [`liveness`] (REAP),
+//! [`establish`] (I1, R1, I2, R2), [`exchange`] (their repetition), [`recover`] (R1bis, I2bis), [`update`], [`liveness`] (REAP),
 //! [`locators`] (what a peer claims and proves), [`silence`] (suspecting a pair before REAP does).
 
 mod establish;
+mod exchange;
 mod liveness;
 mod locators;
 mod recover;
