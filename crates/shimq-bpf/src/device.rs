@@ -182,6 +182,31 @@ pub(crate) fn get(
     }
 }
 
+/// The names of all devices.
+pub(crate) fn names(netlink: &mut Netlink) -> Result<Vec<String>, BpfError> {
+    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let answers = netlink.dump("list network devices", request)?;
+    let names = answers.into_iter().filter_map(|answer| {
+        if let RouteNetlinkMessage::NewLink(link) = answer {
+            name(link)
+        } else {
+            None
+        }
+    });
+    Ok(names.collect())
+}
+
+/// The device's name.
+pub(crate) fn name(link: LinkMessage) -> Option<String> {
+    link.attributes.into_iter().find_map(|attribute| {
+        if let LinkAttribute::IfName(name) = attribute {
+            Some(name)
+        } else {
+            None
+        }
+    })
+}
+
 /// What becomes of a feature of shim0; `None` leaves it alone.
 ///
 /// What the stack hands down is segmented here, by the kernel: no device could behind a header 140.

@@ -2,14 +2,19 @@
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use aya::programs::tc::{
-    NlOptions, TcAttachOptions, TcError, qdisc_add_clsact, qdisc_detach_program,
+    NlOptions, SchedClassifierLink, TcAttachOptions, TcError, qdisc_add_clsact,
+    qdisc_detach_program,
 };
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
+
 use crate::BpfError;
 use crate::device::{Pair, SHIM0_MAC};
 use crate::layout::{Account, Arrival, Drops, Receiving, Sending, Ulids};
+use crate::netlink::Netlink;
 
 /// The compiled programs; `tests/object.rs` proves that they are what the source says.
 static OBJECT: &[u8] = include_bytes_aligned!("bpf/shim.bpf.o");
@@ -34,12 +39,19 @@ impl Which {
 
 /// The programs and their maps; detached and gone when dropped.
 pub(crate) struct Programs {
-    /// Owns the programs, and their links to interfaces.
     ebpf: Ebpf,
+    attachments: Vec<Attachment>,
     pub(crate) by_ulids: HashMap<MapData, Ulids, Sending>,
     pub(crate) by_tag: HashMap<MapData, Arrival, Receiving>,
     pub(crate) accounts: Array<MapData, Account>,
     drops: Array<MapData, u64>,
+}
+
+/// A program at an interface, until dropped.
+struct Attachment {
+    link: SchedClassifierLink,
+    /// Index of the interface if it has a clsact queueing discipline because of this.
+    clsact_added: Option<u32>,
 }
 
 impl Programs {
@@ -64,31 +76,44 @@ impl Programs {
             by_tag: take(&mut ebpf, "by_tag").map_err(map_error)?,
             accounts: take(&mut ebpf, "accounts").map_err(map_error)?,
             drops: take(&mut ebpf, "drops").map_err(map_error)?,
+            attachments: Vec::new(),
             ebpf,
         })
     }
 
-    /// Attaches a program to what arrives at `interface`.
-    pub(crate) fn attach(&mut self, which: Which, interface: &str) -> Result<(), BpfError> {
+    /// Attaches a program to what arrives at the interface of this index and name.
+    pub(crate) fn attach(&mut self, which: Which, index: u32, name: &str) -> Result<(), BpfError> {
         let failure = |error: ProgramError| BpfError::from_load("attach a BPF program", error);
         let program = program(&mut self.ebpf, which).map_err(failure)?;
         let ingress = TcAttachType::Ingress;
         // A link goes with this process, however that ends; kernels before 6.6 have filters only.
-        let link = TcAttachOptions::TcxOrder(LinkOrder::last());
-        if program
-            .attach_with_options(interface, ingress, link)
-            .is_ok()
-        {
-            return Ok(());
+        let tcx = TcAttachOptions::TcxOrder(LinkOrder::last());
+        let mut clsact_added = None;
+        let id = if let Ok(id) = program.attach_with_options(name, ingress, tcx) {
+            id
+        } else {
+            if add_clsact(name).map_err(|error| failure(error.into()))? {
+                clsact_added = Some(index);
+            }
+            let filter = TcAttachOptions::Netlink(NlOptions::default());
+            let outcome = program.attach_with_options(name, ingress, filter);
+            outcome.map_err(failure)?
+        };
+        let link = program.take_link(id).map_err(failure)?;
+        self.attachments.push(Attachment { link, clsact_added });
+        Ok(())
+    }
+
+    /// Detaches the programs from all interfaces.
+    pub(crate) fn detach(&mut self, netlink: &mut Netlink) -> Result<(), BpfError> {
+        let mut outcome = Ok(());
+        for Attachment { link, clsact_added } in self.attachments.drain(..) {
+            drop(link);
+            if let Some(index) = clsact_added {
+                outcome = outcome.and(remove_unused_clsact(netlink, index));
+            }
         }
-        add_clsact(interface).map_err(|error| failure(error.into()))?;
-        // Of a killed process; that there is none is the rule.
-        let _ = qdisc_detach_program(interface, ingress, which.name());
-        let filter = TcAttachOptions::Netlink(NlOptions::default());
-        program
-            .attach_with_options(interface, ingress, filter)
-            .map(drop)
-            .map_err(failure)
+        outcome
     }
 
     /// What was dropped when sending.
@@ -104,6 +129,14 @@ impl Programs {
     }
 }
 
+/// Removes filters that a killed process left at the interface of this name.
+///
+/// They would lead packets to a device pair that is gone. There are none from kernel 6.6 on.
+pub(crate) fn detach_left_over(name: &str) {
+    // That there is nothing to remove is the rule.
+    let _ = qdisc_detach_program(name, TcAttachType::Ingress, Which::Receive.name());
+}
+
 fn program(ebpf: &mut Ebpf, which: Which) -> Result<&mut SchedClassifier, ProgramError> {
     ebpf.program_mut(which.name())
         .ok_or(ProgramError::UnexpectedProgramType)?
@@ -115,10 +148,33 @@ fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> Resul
     map.ok_or(MapError::ElementNotFound)?.try_into()
 }
 
-/// Makes sure that filters can be attached to `interface`.
-fn add_clsact(interface: &str) -> Result<(), TcError> {
+/// Makes sure that filters can be attached to the interface; true if that was not so before.
+fn add_clsact(interface: &str) -> Result<bool, TcError> {
     match qdisc_add_clsact(interface) {
-        Err(TcError::AlreadyAttached) => Ok(()),
-        outcome => outcome,
+        Ok(()) => Ok(true),
+        Err(TcError::AlreadyAttached) => Ok(false),
+        Err(error) => Err(error),
     }
+}
+
+/// Removes clsact from an interface, unless somebody else has attached something meanwhile.
+fn remove_unused_clsact(netlink: &mut Netlink, index: u32) -> Result<(), BpfError> {
+    let message = |minor| {
+        let mut message = TcMessage::with_index(index.cast_signed());
+        message.header.parent = TcHandle {
+            major: TcHandle::CLSACT.major,
+            minor,
+        };
+        message
+    };
+    for minor in [TcHandle::MIN_INGRESS, TcHandle::MIN_EGRESS] {
+        let request = RouteNetlinkMessage::GetTrafficFilter(message(minor));
+        if !netlink.dump("list traffic filters", request)?.is_empty() {
+            return Ok(());
+        }
+    }
+    let mut clsact = message(TcHandle::CLSACT.minor);
+    clsact.attributes = vec![TcAttribute::Kind("clsact".to_owned())];
+    let request = RouteNetlinkMessage::DelQueueDiscipline(clsact);
+    netlink.remove("remove a queueing discipline", request)
 }

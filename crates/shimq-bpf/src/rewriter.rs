@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use aya::maps::MapError;
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::LinkMessage;
 use rustix::io::Errno;
 use shim6_core::{LocatorPair, UlidPair};
 use shim6_wire::ContextTag;
@@ -15,7 +15,7 @@ use crate::device::{self, Pair};
 use crate::layout::{self, Arrival, Drops, Tally};
 use crate::netlink::Netlink;
 use crate::path::{self, Path};
-use crate::programs::{Programs, Which};
+use crate::programs::{self, Programs, Which};
 use crate::routes::Routes;
 
 /// How a rewriter is set up; the default suits all but hosts with unusual names or numbers.
@@ -65,8 +65,7 @@ pub struct FlowCounters {
 
 /// The kernel's half of the mapping; gone, with everything it added to the host, when dropped.
 ///
-/// Belongs to the network namespace of the thread that made it, and its methods are to be called
-/// there. One namespace has room for one rewriter of the same names: the second takes over from the
+/// Belongs to the network namespace of the thread that made it; is to be used and dropped there. One namespace has room for one rewriter of the same names: the second takes over from the
 /// first, which it takes for one that was killed.
 pub struct Rewriter {
     netlink: Netlink,
@@ -122,7 +121,10 @@ impl Rewriter {
     ) -> Result<(Programs, Routes), BpfError> {
         let arrivals = config.flows.saturating_mul(ARRIVALS_PER_FLOW);
         let mut programs = Programs::load(pair, config.flows, arrivals)?;
-        programs.attach(Which::Send, &config.pair[1])?;
+        for name in device::names(netlink)? {
+            programs::detach_left_over(&name);
+        }
+        programs.attach(Which::Send, pair.shim1, &config.pair[1])?;
         Ok((programs, Routes::start(netlink, pair.shim0)?))
     }
 
@@ -278,17 +280,9 @@ impl Rewriter {
         let mut message = LinkMessage::default();
         message.header.index = index;
         let link = device::get(&mut self.netlink, message)?;
-        let name = link.into_iter().flat_map(|link| link.attributes);
-        let name = name.into_iter().find_map(|attribute| {
-            if let LinkAttribute::IfName(name) = attribute {
-                Some(name)
-            } else {
-                None
-            }
-        });
         // An interface that is gone has no arrivals.
-        if let Some(name) = name {
-            self.programs.attach(Which::Receive, &name)?;
+        if let Some(name) = link.and_then(device::name) {
+            self.programs.attach(Which::Receive, index, &name)?;
             self.attached.insert(index);
         }
         Ok(())
@@ -297,9 +291,9 @@ impl Rewriter {
 
 impl Drop for Rewriter {
     fn drop(&mut self) {
-        // Nobody is left to act upon failures. Routes first, as in `remove`; the programs' maps and
-        // links go with the programs.
+        // Nobody is left to act upon failures. Routes first, as in `remove`.
         let _ = self.routes.remove_all(&mut self.netlink);
+        let _ = self.programs.detach(&mut self.netlink);
         let _ = self.pair.remove(&mut self.netlink);
     }
 }

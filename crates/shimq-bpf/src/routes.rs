@@ -35,7 +35,7 @@ use crate::netlink::Netlink;
 
 /// How long routes to the rewriter last unless renewed, see
 /// [`Rewriter::renew`](crate::Rewriter::renew).
-pub const LEASE: Duration = Duration::from_secs(30);
+pub const LEASE: Duration = Duration::from_secs(60);
 
 /// Tables for local ULIDs.
 const TABLES: RangeInclusive<u32> = 13_800..=13_898;
@@ -125,14 +125,15 @@ impl Routes {
         }
         let is_last = table.peers.is_empty();
         let request = RouteNetlinkMessage::DelRoute(self.route(id, ulids.peer));
-        netlink.remove("remove a route to shim0", request)?;
-        if is_last {
-            self.by_local.remove(&ulids.local);
-            remove_rule(netlink, rule(ulids.local, id))?;
-            let request = RouteNetlinkMessage::DelAddress(self.address(ulids.local));
-            netlink.remove("remove a ULID from shim0", request)?;
+        let route = netlink.remove("remove a route to shim0", request);
+        if !is_last {
+            return route;
         }
-        Ok(())
+        self.by_local.remove(&ulids.local);
+        let rule = remove_rule(netlink, rule(ulids.local, id));
+        let request = RouteNetlinkMessage::DelAddress(self.address(ulids.local));
+        let address = netlink.remove("remove a ULID from shim0", request);
+        route.and(rule).and(address)
     }
 
     /// Makes every route last for another [`LEASE`].

@@ -27,9 +27,9 @@ use support::{
 fn a_transfer_over_the_locators_arrives_as_it_was_sent_either_way() {
     let Some(mapped) = Mapped::new() else { return };
     let (at_a, at_b) = connect(&mapped.hosts);
-    transfer(at_a, at_b, 64 << 20);
+    transfer(at_a, at_b, 16 << 20);
     let (at_a, at_b) = connect(&mapped.hosts);
-    transfer(at_b, at_a, 64 << 20);
+    transfer(at_b, at_a, 16 << 20);
     assert_eq!(mapped.a.drops().unwrap(), Drops::default());
     assert_eq!(mapped.b.drops().unwrap(), Drops::default());
 }
@@ -80,13 +80,13 @@ fn packets_on_the_wire_carry_the_header_and_a_checksum_over_the_ulids() {
 fn the_stack_receives_segments_merged() {
     let Some(mapped) = Mapped::new() else { return };
     let (at_a, at_b) = connect(&mapped.hosts);
-    transfer(at_a, at_b, 64 << 20);
+    transfer(at_a, at_b, 16 << 20);
     let snmp = run(&mapped.hosts.b, "cat", "/proc/net/snmp6");
     let mut lines = snmp.lines();
     let delivered = lines.find_map(|line| line.strip_prefix("Ip6InDelivers"));
     let delivered: u64 = delivered.unwrap().trim().parse().unwrap();
     let on_wire = mapped.b.counters().unwrap()[0].received.packets;
-    assert!(on_wire > (64 << 20) / 1432, "{on_wire}");
+    assert!(on_wire > (16 << 20) / 1432, "{on_wire}");
     assert!(delivered * 4 < on_wire, "{delivered} of {on_wire}");
 }
 
@@ -178,7 +178,6 @@ fn everything_else_keeps_its_routes_and_offloads() {
             ip(host, &to_other),
             run(host, "ethtool", "-k a1"),
             run(host, "ethtool", "-k a2"),
-            run(host, "tc", "qdisc show dev a2"),
         ]
     };
     let before = look(&hosts.a);
@@ -335,16 +334,21 @@ fn nothing_is_left_after_drop() {
     hosts.a.enter(|| a.insert(&flow_of_a()).unwrap()).unwrap();
     assert_ne!(look(&hosts.a), before);
     let programs = || {
-        let query = |link| {
-            SchedClassifier::query_tcx(link, TcAttachType::Ingress)
-                .unwrap()
-                .1
-                .len()
+        let count = |link| {
+            let links = SchedClassifier::query_tcx(link, TcAttachType::Ingress);
+            // A kernel before 6.6 knows no links: the programs are filters.
+            links.map_or_else(
+                |_| {
+                    let filters = run(&hosts.a, "tc", &format!("filter show dev {link} ingress"));
+                    filters.matches("name shim_receive").count()
+                },
+                |(_, programs)| programs.len(),
+            )
         };
-        hosts.a.enter(|| ["a1", "a2"].map(query)).unwrap()
+        hosts.a.enter(|| ["a1", "a2"].map(count)).unwrap()
     };
     assert_eq!(programs(), [1, 1]);
-    drop(a);
+    hosts.a.enter(|| drop(a)).unwrap();
     assert_eq!(look(&hosts.a), before);
     assert_eq!(programs(), [0, 0]);
     ping(&hosts.a, &format!("-c 1 {}", B[0].host())).unwrap();
@@ -355,7 +359,7 @@ const FIREWALL: &str = "
     table ip6 firewall {
         chain input {
             type filter hook input priority filter; policy drop;
-            meta l4proto ipv6-icmp accept
+            meta l4proto 58 accept
             fib saddr . iif oif missing drop
             fib daddr . iif type != local drop
             ct state established,related accept
@@ -411,6 +415,8 @@ fn what_a_killed_process_left_is_taken_over() {
     assert_ne!(ip(&hosts.a, "rule show"), before);
 
     let successor = attach(&hosts.a).unwrap();
+    let filters = run(&hosts.a, "tc", "filter show dev a2 ingress");
+    assert!(!filters.contains("shim_receive"), "{filters}");
     assert_eq!(ip(&hosts.a, "rule show"), before);
     drop(successor);
     assert!(!ip(&hosts.a, "link show").contains("shim"));

@@ -97,7 +97,7 @@ struct account {
 	struct tally received;
 };
 
-// Why shim_send dropped a packet; src/rewriter.rs names them in the same order.
+// Why shim_send dropped a packet; src/layout.rs names them in the same order.
 enum drop {
 	DROP_NOT_MAPPED,     // no flow of this ULID pair, or no IPv6 at all
 	DROP_ROUTING_HEADER, // the Shim6 header would have to go behind a routing-related one
