@@ -84,15 +84,13 @@ impl Model {
     /// A packet of `from` arrived at `to`.
     pub(crate) fn arrived(&mut self, from: HostId, to: HostId, destination: Ipv6Addr) {
         self.reached.entry((from, destination)).or_insert(false);
-        for (&(sender, address), answered) in &mut self.reached {
-            if sender == to && self.owners.get(&address) == Some(&from) {
-                *answered = true;
-            }
+        let sent_by_receiver = (to, Ipv6Addr::UNSPECIFIED)..=(to, Ipv6Addr::from([0xff; 16]));
+        for (&(_, address), answered) in self.reached.range_mut(sent_by_receiver) {
+            *answered |= self.owners.get(&address) == Some(&from);
         }
-        for (&(host, _), pace) in &mut self.paces {
-            if host == to {
-                pace.unheard = 0;
-            }
+        let of_receiver = (to, ContextTag::from_bits(0))..=(to, ContextTag::from_bits(u64::MAX));
+        for (_, pace) in self.paces.range_mut(of_receiver) {
+            pace.unheard = 0;
         }
     }
 
