@@ -171,6 +171,10 @@ impl Ruleset {
 
     /// Reads how much each context sent or received since it was added, into `out`, which is cleared first.
     ///
+    /// While the kernel moves a grown set to a larger hash table (milliseconds after many contexts
+    /// were added), a walk of it can miss elements or meet them twice. Counters only ever grow, so a
+    /// reader that takes differences is right with the next reading.
+    ///
     /// # Errors
     ///
     /// What the dump reports.
