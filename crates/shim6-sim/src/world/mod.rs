@@ -1,6 +1,7 @@
 //! The world: clock, queue, hosts and links. What a script does to it is in [`script`], what it sees of
-//! it in [`view`].
+//! it in [`view`]; how packets pass is in [`passage`].
 
+mod passage;
 mod script;
 mod view;
 
@@ -10,30 +11,22 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
-use shim6_core::{FlowUpdate, Instant, Notice, Resend, UlidPair, Verdict};
-use shim6_wire::{Class, MessageType, Packet, classify};
+use shim6_core::{FlowUpdate, Instant, Resend, UlidPair};
+use shim6_wire::MessageType;
 
-use crate::host::{Host, HostId, HostSpec, Kind};
+use crate::host::{Host, HostId, HostSpec};
 use crate::model::{Fault, Model, Stimulus};
-use crate::net::{Fate, Net, Pair, happens};
-use crate::packet::{self, Datagram};
+use crate::net::Net;
+use crate::packet;
 use crate::trace::{Record, Trace};
 use crate::traffic::{Flow, FlowId, FlowStats, Pattern};
+use passage::Arrival;
 
 /// What the queue holds.
 #[derive(Debug)]
 enum Due {
     Arrival(Arrival),
     Tick(FlowId),
-}
-
-/// A packet on its way.
-#[derive(Debug)]
-struct Arrival {
-    from: HostId,
-    octets: Vec<u8>,
-    /// Not as it was sent.
-    corrupted: bool,
 }
 
 /// Hosts, links and faults on a virtual clock.
@@ -196,169 +189,6 @@ impl World {
         self.send_payload(from, &datagram.emit());
     }
 
-    /// The upper layer of `host` sends.
-    fn send_payload(&mut self, host: HostId, given: &[u8]) {
-        self.model.stimulated();
-        let now = self.clock_of(host);
-        let suspects = self.hosts[host.0].spec.suspects;
-        let Some(engine) = &mut self.hosts[host.0].engine else {
-            self.post(host, given.to_vec());
-            return;
-        };
-        let mut buffer = vec![0xa5; Packet::HEADROOM];
-        buffer.extend_from_slice(given);
-        let end = buffer.len();
-        let Ok(mut packet) = Packet::new(&mut buffer, Packet::HEADROOM, end) else {
-            panic!("upper layers send packets");
-        };
-        let (verdict, notice) = engine.table.outgoing(&mut packet, now);
-        let wire = match verdict {
-            Verdict::Accept | Verdict::Rewritten => Some(packet.octets().to_vec()),
-            Verdict::Replaced(packet) => Some(packet),
-            Verdict::Drop(_) => None,
-        };
-        if let Some(Notice::Candidate(ulids)) = notice {
-            engine
-                .endpoint
-                .handle_candidate(now, ulids, true, given.len());
-        } else if let (Some(Notice::Unanswered(tag)), Some(wire)) = (notice, &wire)
-            && suspects
-        {
-            engine.endpoint.handle_unanswered(now, tag, wire);
-        }
-        if let Some(wire) = wire {
-            judge(self.model.check_payload(host, given, &wire));
-            match packet::tag_of(&wire) {
-                Some(_) => self.hosts[host.0].mapped += 1,
-                None => self.hosts[host.0].untouched += 1,
-            }
-            self.post(host, wire);
-        }
-        self.drain(host, Stimulus::Local);
-    }
-
-    /// `host` hands `octets` to the network.
-    fn post(&mut self, host: HostId, octets: Vec<u8>) {
-        let pair = Pair {
-            source: packet::source(&octets),
-            destination: packet::destination(&octets),
-        };
-        let fate = if self.addresses.get(&pair.source) != Some(&host) {
-            Fate::NoAddress
-        } else if self.is_to_be_lost(host, &octets) {
-            Fate::Lost
-        } else {
-            self.net.fate(host, pair, &mut self.rng)
-        };
-        let (word, first, again) = match fate {
-            Fate::Arrives(first, again) => ("", Some(first), again),
-            Fate::Cut => ("cut", None, None),
-            Fate::Lost => ("lost", None, None),
-            Fate::Filtered => ("filtered", None, None),
-            Fate::NoAddress => ("no address", None, None),
-        };
-        for transit in first.into_iter().chain(again) {
-            let mut arrival = Arrival {
-                from: host,
-                octets: octets.clone(),
-                corrupted: happens(self.net.link(pair).corruption, &mut self.rng),
-            };
-            if arrival.corrupted {
-                let bit = self.rng.next_u64() as usize % (8 * octets.len());
-                arrival.octets[bit / 8] ^= 0x80 >> (bit % 8);
-            }
-            self.enqueue(self.now + transit, Due::Arrival(arrival));
-        }
-        self.trace.note(self.now, Record::Sent(host, octets, word));
-    }
-
-    fn is_to_be_lost(&mut self, host: HostId, octets: &[u8]) -> bool {
-        let Class::Control { at } = classify(octets) else {
-            return false;
-        };
-        let ty = MessageType::from_bits(octets[at + 2]);
-        let found = self
-            .losses
-            .iter()
-            .position(|&(from, lost)| from == host && Some(lost) == ty);
-        found.map(|index| self.losses.remove(index)).is_some()
-    }
-
-    fn arrive(&mut self, arrival: Arrival) {
-        let Arrival {
-            from,
-            octets,
-            corrupted,
-        } = arrival;
-        let destination = packet::destination(&octets);
-        let Some(&host) = self.addresses.get(&destination) else {
-            return;
-        };
-        self.model.stimulated();
-        self.model.arrived(from, host, destination);
-        self.trace
-            .note(self.now, Record::Arrived(host, octets.clone()));
-        match self.hosts[host.0].spec.kind {
-            Kind::Shim6 => self.receive(host, octets, corrupted),
-            Kind::Puppet => self.hosts[host.0].inbox.push(octets),
-            Kind::Refusing if !is_plain(&octets) => {
-                self.post(host, packet::unrecognized_next_header(&octets));
-            }
-            Kind::Silent if !is_plain(&octets) => {}
-            Kind::Refusing | Kind::Silent => self.deliver(host, &octets, corrupted),
-        }
-    }
-
-    fn receive(&mut self, host: HostId, mut octets: Vec<u8>, corrupted: bool) {
-        let now = self.clock_of(host);
-        let Some(engine) = &mut self.hosts[host.0].engine else {
-            return;
-        };
-        let end = octets.len();
-        let Ok(mut packet) = Packet::new(&mut octets, 0, end) else {
-            return;
-        };
-        let (verdict, notice) = engine.table.incoming(&mut packet, now);
-        if let Some(Notice::Packet) = notice {
-            engine.endpoint.handle_packet(now, packet.octets());
-        } else if let Some(Notice::Payload(tag)) = notice {
-            engine.endpoint.handle_payload_received(now, tag);
-        } else if let Some(Notice::Candidate(ulids)) = notice {
-            let length = packet.octets().len();
-            engine.endpoint.handle_candidate(now, ulids, false, length);
-        }
-        let delivered = match verdict {
-            Verdict::Accept | Verdict::Rewritten => Some(packet.octets().to_vec()),
-            Verdict::Replaced(packet) => Some(packet),
-            Verdict::Drop(_) => None,
-        };
-        self.drain(host, Stimulus::Packet);
-        if let Some(delivered) = delivered {
-            self.deliver(host, &delivered, corrupted);
-        }
-    }
-
-    /// A packet reaches the upper layer of `host`, which throws it away if its checksum is wrong; that
-    /// is no fault of the shim's if it was `corrupted` on its way.
-    fn deliver(&mut self, host: HostId, octets: &[u8], corrupted: bool) {
-        if packet::is_icmpv6(octets) {
-            return;
-        }
-        let parsed = Datagram::parse(octets);
-        let taken = parsed.and_then(|datagram| {
-            let id = FlowId(datagram.flow);
-            let flow = self.flows.get_mut(usize::from(id.0));
-            let flow = flow.ok_or("a flow that does not exist")?;
-            flow.take(id, &datagram, host, self.now)
-        });
-        match taken {
-            Ok(Some(answer)) => self.send_payload(host, &answer.emit()),
-            Ok(None) => {}
-            Err(_) if corrupted => {}
-            Err(why) => judge(Err(format!("an upper layer of {host} gets: {why}"))),
-        }
-    }
-
     /// Carries out what a host's endpoint has to say, and sets its timer.
     fn drain(&mut self, host: HostId, stimulus: Stimulus) {
         let (now, clock) = (self.now, self.clock_of(host));
@@ -455,9 +285,4 @@ fn judge(verdict: Result<(), Fault>) {
     if let Err(fault) = verdict {
         panic!("{fault}");
     }
-}
-
-/// Whether a host without Shim6 knows what to do with a packet.
-fn is_plain(octets: &[u8]) -> bool {
-    octets[6] != shim6_wire::SHIM6
 }

@@ -1,0 +1,143 @@
+//! One exploration as it goes: which pair is probed next, and when the one after it (RFC 5534 §4.3).
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::RngCore;
+use shim6_cga::VerifiedLocator;
+use shim6_wire::{Message, Probe};
+
+use super::{Exploration, Outcome, Reap, Surroundings, explore};
+use crate::event::Cause;
+use crate::pair::LocatorPair;
+
+/// Probes on the current pair that a silence raised, before others are probed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Test {
+    pub(super) probes_left: u32,
+    pub(super) spacing: Duration,
+}
+
+impl Reap {
+    /// Goes on with an exploration as if it began now: there are other addresses to probe from, and
+    /// that nothing was heard on the former ones says nothing about them.
+    pub(crate) fn explore_afresh(&mut self, cx: &mut Surroundings<'_>) {
+        self.probes = 0;
+        self.probe_interval = cx.config.initial_probe_timeout;
+        self.queue.clear();
+        self.probe_next(cx);
+    }
+
+    /// Enters an exploration unless one is under way; says whether it did.
+    pub(super) fn begin(
+        &mut self,
+        cause: Cause,
+        heard: Option<LocatorPair>,
+        cx: &mut Surroundings<'_>,
+    ) -> bool {
+        if let Some(exploration) = &mut self.exploration {
+            // The peer does not hear us: no longer a mere suspicion.
+            if cause == Cause::PeerExploring && exploration.cause == Cause::Silence {
+                exploration.cause = cause;
+            }
+            // The peer was heard on another pair: that one is worth the next probe.
+            self.queue
+                .extend(heard.filter(|pair| self.queue.last() != Some(pair)));
+            return false;
+        }
+        self.exploration = Some(Exploration {
+            since: cx.now,
+            cause,
+        });
+        self.probes = 0;
+        self.probe_interval = cx.config.initial_probe_timeout;
+        self.queue = explored_order(heard, cx);
+        true
+    }
+
+    pub(super) fn end(&mut self, proven: Option<LocatorPair>, answered_on: LocatorPair) -> Outcome {
+        self.probe_due = None;
+        self.test = None;
+        self.queue = Vec::new();
+        Outcome::Ended {
+            proven,
+            answered_on,
+        }
+    }
+
+    /// Forgets the exploration that [`Outcome::Ended`] ended, once its story has been told.
+    pub(crate) fn close_exploration(&mut self) -> Option<Exploration> {
+        self.exploration.take()
+    }
+
+    /// Probes the next pair of the round and sets the timer for the one after it.
+    ///
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-4.3
+    //= id=R-015
+    //# However, all nodes MUST perform this process sequentially and with exponential back-off.
+    pub(super) fn probe_next(&mut self, cx: &mut Surroundings<'_>) {
+        // Either list may have changed since the round began.
+        self.queue.retain(|&pair| cx.may_probe(pair));
+        if self.queue.is_empty() {
+            self.queue = explored_order(None, cx);
+        }
+        // There may be no address to probe from: then the timer runs on until there is one.
+        if let Some(pair) = self.queue.pop() {
+            self.probe(pair, cx);
+        }
+        if let Some(mut test) = self.test.take() {
+            self.probe_due = Some(cx.now + test.spacing);
+            test.probes_left -= 1;
+            self.test = Some(test).filter(|test| test.probes_left > 0);
+            return;
+        }
+        self.probes += 1;
+        if self.probes > cx.config.initial_probes {
+            self.probe_interval = (self.probe_interval * 2).min(cx.config.max_probe_timeout);
+        }
+        self.probe_due = Some(cx.now + randomised(self.probe_interval, 20, cx.rng));
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-6.1
+    //= id=R-043
+    //# When sending a Probe message,
+    //# the State field MUST be set to a value that matches the conceptual
+    //# state of the sender after sending the Probe.
+    pub(super) fn probe(&mut self, pair: LocatorPair, cx: &mut Surroundings<'_>) {
+        let sent = self.reports.send(pair, cx.now, cx.rng);
+        let probe = Probe {
+            receiver_tag: cx.peer_tag,
+            state: self.state.into(),
+            sent,
+            received: self.reports.to_report(),
+        };
+        cx.outbox.push((pair, Message::Probe(probe)));
+    }
+}
+
+/// The pairs to probe, last one first, so that the next is popped from the end.
+fn explored_order(heard: Option<LocatorPair>, cx: &mut Surroundings<'_>) -> Vec<LocatorPair> {
+    let known = |address| cx.acknowledged.contains(address);
+    // After a renumbering the peer may know none of what is left: then all are worth a try.
+    let all_unknown = !cx.announced.addresses().any(known);
+    let local = cx
+        .announced
+        .addresses()
+        .filter(|&address| all_unknown || known(address));
+    let peer: Vec<_> = cx.peer.iter().map(VerifiedLocator::address).collect();
+    let mut order = explore::order(local, &peer, cx.current, heard, cx.rng);
+    order.reverse();
+    order
+}
+
+/// `nominal`, give or take up to `percent` per cent.
+///
+//= https://www.rfc-editor.org/rfc/rfc5534#section-4.1
+//= id=R-012
+//# The actual value SHOULD be randomized in order to prevent
+//# synchronization.
+fn randomised(nominal: Duration, percent: u32, rng: &mut ChaCha20Rng) -> Duration {
+    let spread = nominal * (2 * percent) / 100;
+    let micros = u64::try_from(spread.as_micros()).unwrap_or(u64::MAX).max(1);
+    nominal.saturating_sub(spread / 2) + Duration::from_micros(rng.next_u64() % micros)
+}
