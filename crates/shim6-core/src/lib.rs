@@ -18,9 +18,11 @@
 mod budget;
 mod config;
 mod context;
+mod dispatch;
 mod endpoint;
 mod event;
 mod flow;
+mod icmp;
 mod locator;
 mod pair;
 mod reap;

@@ -5,7 +5,13 @@
 
 use std::time::Duration;
 
+use shim6_wire::Fii;
+
+use crate::dispatch::is_unicast;
+use crate::endpoint::Endpoint;
+use crate::event::DropReason;
 use crate::pair::UlidPair;
+use crate::time::Instant;
 
 /// What is known of the packets between two ULIDs that have no context.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,6 +132,92 @@ impl Heuristic for RespondOnly {
 
     fn initiates(&self) -> bool {
         false
+    }
+}
+
+/// How long the counts of a quiet candidate are kept (LinShim6: 60 s).
+const CANDIDATE_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Packets between two ULIDs that have no context yet.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    since: Instant,
+    last: Instant,
+    packets_sent: u64,
+    packets_received: u64,
+    bytes: u64,
+}
+
+impl Endpoint {
+    /// Notes a packet between ULIDs that have no context, and asks the heuristic about it.
+    pub fn handle_candidate(&mut self, now: Instant, ulids: UlidPair, sent: bool, octets: usize) {
+        if !self.may_initiate(ulids) {
+            return;
+        }
+        // Only what this host sends makes an entry: no stranger makes it negotiate.
+        if !sent && !self.candidates.contains_key(&ulids) {
+            return;
+        }
+        if self.candidates.len() >= self.config.candidates_max {
+            self.candidates
+                .retain(|_, candidate| now.since(candidate.last) < CANDIDATE_LIFETIME);
+            if self.candidates.len() >= self.config.candidates_max {
+                self.counters.drop(DropReason::TableFull);
+                return;
+            }
+        }
+        let fresh = Candidate {
+            since: now,
+            last: now,
+            packets_sent: 0,
+            packets_received: 0,
+            bytes: 0,
+        };
+        let candidate = self.candidates.entry(ulids).or_insert(fresh);
+        if now.since(candidate.last) >= CANDIDATE_LIFETIME {
+            *candidate = Candidate {
+                since: now,
+                packets_sent: 0,
+                packets_received: 0,
+                bytes: 0,
+                last: now,
+            };
+        }
+        candidate.last = now;
+        candidate.packets_sent += u64::from(sent);
+        candidate.packets_received += u64::from(!sent);
+        candidate.bytes += octets as u64;
+        let seen = Seen {
+            ulids,
+            packets_sent: candidate.packets_sent,
+            packets_received: candidate.packets_received,
+            bytes: candidate.bytes,
+            age: now.since(candidate.since),
+        };
+        match self.heuristic.decide(&seen) {
+            Decision::Initiate => {
+                self.handle_trigger(now, ulids);
+            }
+            Decision::Wait => {}
+        }
+    }
+
+    /// Begins a context: the kernel applied the heuristic's rule, or an operator asks for it.
+    ///
+    /// `false` if there is none and none can be begun: asking again soon would not help.
+    pub fn handle_trigger(&mut self, now: Instant, ulids: UlidPair) -> bool {
+        self.candidates.remove(&ulids);
+        let known = self.table.by_ulids(ulids, Fii::DEFAULT).is_some();
+        known || (self.may_initiate(ulids) && self.initiate(ulids, now))
+    }
+
+    fn may_initiate(&self, ulids: UlidPair) -> bool {
+        self.heuristic.initiates()
+            && self.local.contains(ulids.local)
+            && is_unicast(ulids.peer)
+            && !ulids.peer.is_unicast_link_local()
+            && !self.local.contains(ulids.peer)
+            && self.table.by_ulids(ulids, Fii::DEFAULT).is_none()
     }
 }
 

@@ -4,7 +4,8 @@ use shim6_wire::Probe;
 
 use super::silence::Lost;
 use super::{Context, CurrentPair};
-use crate::endpoint::{Arrived, Endpoint};
+use crate::dispatch::Arrived;
+use crate::endpoint::Endpoint;
 use crate::event::{Cause, Event};
 use crate::locator::{Answer, ProbedLocator};
 use crate::pair::LocatorPair;

@@ -9,7 +9,8 @@ use shim6_wire::{
     VerificationMethod, option_offset,
 };
 
-use crate::endpoint::{Arrived, Endpoint, is_unicast};
+use crate::dispatch::{Arrived, is_unicast};
+use crate::endpoint::Endpoint;
 use crate::event::DropReason;
 use crate::locator::PeerLocators;
 

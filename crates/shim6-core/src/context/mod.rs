@@ -2,14 +2,18 @@
 //!
 //! The STATEs' handlers are methods of [`crate::Endpoint`], because nearly each of them looks at
 //! other contexts or answers without one; they are grouped here by what they are for:
-//! [`establish`] (I1, R1, I2, R2), [`exchange`] (their repetition), [`recover`] (R1bis, I2bis), [`update`], [`liveness`] (REAP),
-//! [`locators`] (what a peer claims and proves), [`silence`] (suspecting a pair before REAP does).
+//! [`creation`], [`initiate`] and [`respond`] (I1, R1, I2, R2), [`establish`] (what both ends do alike),
+//! [`exchange`] (repetition), [`recover`] (R1bis, I2bis), [`update`], [`liveness`] (REAP), [`locators`]
+//! (what a peer claims and proves), [`silence`] (suspecting a pair before REAP does).
 
+mod creation;
 mod establish;
 mod exchange;
+mod initiate;
 mod liveness;
 mod locators;
 mod recover;
+mod respond;
 mod silence;
 mod update;
 

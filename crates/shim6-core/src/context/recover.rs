@@ -2,9 +2,10 @@
 
 use shim6_wire::{ContextTag, Fii, I2bis, Message, R1bis};
 
-use super::establish::Initiator;
+use super::respond::Initiator;
 use super::{State, Step};
-use crate::endpoint::{Arrived, Endpoint};
+use crate::dispatch::Arrived;
+use crate::endpoint::Endpoint;
 use crate::event::{DropReason, Event};
 use crate::responder::LostContext;
 

@@ -18,7 +18,8 @@ use pnet_packet::ipv6::Ipv6Packet;
 use shim6_wire::{Class, ContextTag, Packet, classify};
 
 use super::Context;
-use crate::endpoint::{Endpoint, addresses};
+use crate::dispatch::addresses;
+use crate::endpoint::Endpoint;
 use crate::event::{Cause, Resend};
 use crate::flow::Path;
 use crate::pair::{LocatorPair, UlidPair};

@@ -6,7 +6,8 @@ use rand_core::RngCore;
 use shim6_wire::{Message, RequestNonce, UpdateAck, UpdateRequest};
 
 use super::{Context, PendingUpdate};
-use crate::endpoint::{Arrived, Endpoint};
+use crate::dispatch::Arrived;
+use crate::endpoint::Endpoint;
 use crate::event::{Cause, DropReason, Event};
 use crate::reap::Reap;
 use crate::table::Taken;
