@@ -3,8 +3,10 @@
 //! Durations are in seconds. A key that does not exist, or a value that cannot be, is an error that
 //! names the line; a value that the RFCs advise against is taken, with a warning.
 
+mod error;
+mod sections;
+
 use std::fs;
-use std::io;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +16,9 @@ use shim6_core::{Heuristic, KernelRule, PacketCount, RespondOnly, VolumeOrAge};
 use shimq_netfilter::rules::{InputHook, Mode, Prefix, RulesetConfig};
 
 use crate::host::{self, AddressMode, HostConfig, InterfaceChoice};
+pub(crate) use error::ConfigError;
+pub(crate) use sections::Backend;
+use sections::{Datapath, DatapathMode, Exclude, HeuristicName, HookName, Reap, Trigger};
 
 /// Where the daemon listens for commands unless configured otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/shimq/control.sock";
@@ -61,84 +66,6 @@ pub(crate) enum RulesetOwner {
     External,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct Datapath {
-    /// `queue`: what the kernel can count it counts; `queue-all`: every packet of an identity is queued.
-    mode: DatapathMode,
-    /// `input`, or `prerouting` on a host with a stateful firewall.
-    input_hook: HookName,
-    /// First queue number.
-    queue_number: u16,
-    /// Queues, and threads, of each kind.
-    queues: u16,
-    /// `batch` or `plain` (crate nfq: one verdict a system call).
-    backend: Backend,
-    /// SO_MARK of the daemon's own packets.
-    mark: u32,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-enum DatapathMode {
-    Queue,
-    QueueAll,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-enum HookName {
-    Input,
-    Prerouting,
-}
-
-/// How packets are taken from the kernel.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Backend {
-    /// Drained and answered in batches, over mnl.
-    Batch,
-    /// One packet and one verdict at a time, by the crate nfq.
-    Plain,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct Trigger {
-    /// When a flow is worth a context.
-    heuristic: HeuristicName,
-    /// `volume-or-age`: octets sent.
-    bytes: u64,
-    /// `volume-or-age`: age of a flow in use.
-    age: u64,
-    /// `packet-count`: packets received.
-    packets: u64,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-enum HeuristicName {
-    VolumeOrAge,
-    PacketCount,
-    RespondOnly,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct Reap {
-    /// Send Timeout; 10 to 100 are RECOMMENDED (RFC 5534 §7).
-    send_timeout: u64,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct Exclude {
-    /// Peers that never get a context: `2001:db8::/32`, or an address.
-    peers: Vec<String>,
-    /// TCP and UDP ports, at either end.
-    ports: Vec<u16>,
-}
-
 impl Default for Config {
     fn default() -> Self {
         let host = HostConfig::default();
@@ -157,73 +84,6 @@ impl Default for Config {
             exclude: Exclude::default(),
         }
     }
-}
-
-impl Default for Datapath {
-    fn default() -> Self {
-        let rules = RulesetConfig::default();
-        Self {
-            mode: DatapathMode::Queue,
-            input_hook: HookName::Input,
-            queue_number: rules.observe.start,
-            queues: 1,
-            backend: Backend::Batch,
-            mark: rules.own_mark,
-        }
-    }
-}
-
-impl Default for Trigger {
-    fn default() -> Self {
-        let volume_or_age = VolumeOrAge::default();
-        Self {
-            heuristic: HeuristicName::VolumeOrAge,
-            bytes: volume_or_age.bytes,
-            age: volume_or_age.age.as_secs(),
-            packets: PacketCount::default().packets,
-        }
-    }
-}
-
-impl Default for Reap {
-    fn default() -> Self {
-        Self {
-            send_timeout: shim6_core::Config::default().send_timeout.as_secs(),
-        }
-    }
-}
-
-/// Why a configuration is not taken.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
-    /// The file cannot be read.
-    #[error(
-        "cannot read {path}: {source}: name another file with --config, or none for the defaults"
-    )]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file is not TOML of this form.
-    #[error("{path}: {reason}")]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// Line, column, what is wrong there.
-        reason: String,
-    },
-    /// A value that cannot be.
-    #[error("{key} = {value}: {reason}")]
-    Value {
-        /// The key, with its table.
-        key: &'static str,
-        /// What was given.
-        value: String,
-        /// What is possible.
-        reason: &'static str,
-    },
 }
 
 impl Config {
@@ -427,88 +287,4 @@ fn parse_prefix(text: &str) -> Result<Prefix, ConfigError> {
             value: text.to_owned(),
             reason: "an IPv6 prefix such as 2001:db8::/32, or an address",
         })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Config, String> {
-        let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
-        config.validate().map_err(|error| error.to_string())?;
-        Ok(config)
-    }
-
-    #[test]
-    fn an_empty_file_is_the_defaults_and_these_are_the_papers_and_the_rfcs() {
-        let config = parse("").unwrap();
-        assert_eq!(config.core().send_timeout, Duration::from_secs(15));
-        let rules = config.rules().unwrap();
-        assert_eq!(
-            (rules.trigger_bytes, rules.trigger_age),
-            (2048, Duration::from_secs(60))
-        );
-        assert!(config.warnings().is_empty());
-    }
-
-    #[test]
-    fn a_heuristic_that_the_kernel_does_not_know_has_every_packet_queued() {
-        for (text, mode) in [
-            ("", Mode::Queue),
-            ("[datapath]\nmode = 'queue-all'", Mode::QueueAll),
-            ("[trigger]\nheuristic = 'packet-count'", Mode::QueueAll),
-            ("[trigger]\nheuristic = 'respond-only'", Mode::Queue),
-        ] {
-            assert_eq!(parse(text).unwrap().rules().unwrap().mode, mode, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_misspelt_key_is_refused_with_its_line() {
-        let error = parse("sec = 1\n[reap]\nsend-timeuot = 3\n").unwrap_err();
-        assert!(
-            error.contains("line 3") && error.contains("send-timeuot"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn values_that_cannot_be_are_refused_with_what_can() {
-        for (text, what) in [
-            ("sec = 3", "0, 1 or 2"),
-            ("key-bits = 512", "1024"),
-            ("[exclude]\npeers = ['2001:db8::/129']", "prefix"),
-            ("[datapath]\nqueue-number = 65535", "65535"),
-            ("[reap]\nsend-timeout = 0", "1 to 65535"),
-        ] {
-            let error = parse(text).unwrap_err();
-            assert!(error.contains(what), "{text}: {error}");
-        }
-    }
-
-    //= https://www.rfc-editor.org/rfc/rfc5534#section-7
-    //= type=test
-    //= id=R-056,R-057
-    //# As a result, it is RECOMMENDED that an alternate Send
-    //# Timeout value not be under 10 seconds.
-    #[test]
-    fn a_send_timeout_that_the_rfc_advises_against_is_warned_about() {
-        assert_eq!(
-            parse("[reap]\nsend-timeout = 9").unwrap().warnings().len(),
-            1
-        );
-        assert_eq!(
-            parse("[reap]\nsend-timeout = 101")
-                .unwrap()
-                .warnings()
-                .len(),
-            1
-        );
-        assert!(
-            parse("[reap]\nsend-timeout = 10")
-                .unwrap()
-                .warnings()
-                .is_empty()
-        );
-    }
 }

@@ -1,0 +1,117 @@
+//! The tables of the configuration file, and their defaults.
+
+use serde::Deserialize;
+use shim6_core::{PacketCount, VolumeOrAge};
+use shimq_netfilter::rules::RulesetConfig;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Datapath {
+    /// `queue`: what the kernel can count it counts; `queue-all`: every packet of an identity is queued.
+    pub(super) mode: DatapathMode,
+    /// `input`, or `prerouting` on a host with a stateful firewall.
+    pub(super) input_hook: HookName,
+    /// First queue number.
+    pub(super) queue_number: u16,
+    /// Queues, and threads, of each kind.
+    pub(super) queues: u16,
+    /// `batch` or `plain` (crate nfq: one verdict a system call).
+    pub(super) backend: Backend,
+    /// SO_MARK of the daemon's own packets.
+    pub(super) mark: u32,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum DatapathMode {
+    Queue,
+    QueueAll,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum HookName {
+    Input,
+    Prerouting,
+}
+
+/// How packets are taken from the kernel.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Backend {
+    /// Drained and answered in batches, over mnl.
+    Batch,
+    /// One packet and one verdict at a time, by the crate nfq.
+    Plain,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Trigger {
+    /// When a flow is worth a context.
+    pub(super) heuristic: HeuristicName,
+    /// `volume-or-age`: octets sent.
+    pub(super) bytes: u64,
+    /// `volume-or-age`: age of a flow in use.
+    pub(super) age: u64,
+    /// `packet-count`: packets received.
+    pub(super) packets: u64,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum HeuristicName {
+    VolumeOrAge,
+    PacketCount,
+    RespondOnly,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Reap {
+    /// Send Timeout; 10 to 100 are RECOMMENDED (RFC 5534 §7).
+    pub(super) send_timeout: u64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Exclude {
+    /// Peers that never get a context: `2001:db8::/32`, or an address.
+    pub(super) peers: Vec<String>,
+    /// TCP and UDP ports, at either end.
+    pub(super) ports: Vec<u16>,
+}
+
+impl Default for Datapath {
+    fn default() -> Self {
+        let rules = RulesetConfig::default();
+        Self {
+            mode: DatapathMode::Queue,
+            input_hook: HookName::Input,
+            queue_number: rules.observe.start,
+            queues: 1,
+            backend: Backend::Batch,
+            mark: rules.own_mark,
+        }
+    }
+}
+
+impl Default for Trigger {
+    fn default() -> Self {
+        let volume_or_age = VolumeOrAge::default();
+        Self {
+            heuristic: HeuristicName::VolumeOrAge,
+            bytes: volume_or_age.bytes,
+            age: volume_or_age.age.as_secs(),
+            packets: PacketCount::default().packets,
+        }
+    }
+}
+
+impl Default for Reap {
+    fn default() -> Self {
+        Self {
+            send_timeout: shim6_core::Config::default().send_timeout.as_secs(),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What a configuration may say, and what it then means.
+
+use std::time::Duration;
+
+use shimq_netfilter::rules::Mode;
+
+use super::Config;
+
+fn parse(text: &str) -> Result<Config, String> {
+    let config: Config = toml::from_str(text).map_err(|error| error.to_string())?;
+    config.validate().map_err(|error| error.to_string())?;
+    Ok(config)
+}
+
+#[test]
+fn an_empty_file_is_the_defaults_and_these_are_the_papers_and_the_rfcs() {
+    let config = parse("").unwrap();
+    assert_eq!(config.core().send_timeout, Duration::from_secs(15));
+    let rules = config.rules().unwrap();
+    assert_eq!(
+        (rules.trigger_bytes, rules.trigger_age),
+        (2048, Duration::from_secs(60))
+    );
+    assert!(config.warnings().is_empty());
+}
+
+#[test]
+fn a_heuristic_that_the_kernel_does_not_know_has_every_packet_queued() {
+    for (text, mode) in [
+        ("", Mode::Queue),
+        ("[datapath]\nmode = 'queue-all'", Mode::QueueAll),
+        ("[trigger]\nheuristic = 'packet-count'", Mode::QueueAll),
+        ("[trigger]\nheuristic = 'respond-only'", Mode::Queue),
+    ] {
+        assert_eq!(parse(text).unwrap().rules().unwrap().mode, mode, "{text}");
+    }
+}
+
+#[test]
+fn a_misspelt_key_is_refused_with_its_line() {
+    let error = parse("sec = 1\n[reap]\nsend-timeuot = 3\n").unwrap_err();
+    assert!(
+        error.contains("line 3") && error.contains("send-timeuot"),
+        "{error}"
+    );
+}
+
+#[test]
+fn values_that_cannot_be_are_refused_with_what_can() {
+    for (text, what) in [
+        ("sec = 3", "0, 1 or 2"),
+        ("key-bits = 512", "1024"),
+        ("[exclude]\npeers = ['2001:db8::/129']", "prefix"),
+        ("[datapath]\nqueue-number = 65535", "65535"),
+        ("[reap]\nsend-timeout = 0", "1 to 65535"),
+    ] {
+        let error = parse(text).unwrap_err();
+        assert!(error.contains(what), "{text}: {error}");
+    }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5534#section-7
+//= type=test
+//= id=R-056,R-057
+//# As a result, it is RECOMMENDED that an alternate Send
+//# Timeout value not be under 10 seconds.
+#[test]
+fn a_send_timeout_that_the_rfc_advises_against_is_warned_about() {
+    assert_eq!(
+        parse("[reap]\nsend-timeout = 9").unwrap().warnings().len(),
+        1
+    );
+    assert_eq!(
+        parse("[reap]\nsend-timeout = 101")
+            .unwrap()
+            .warnings()
+            .len(),
+        1
+    );
+    assert!(
+        parse("[reap]\nsend-timeout = 10")
+            .unwrap()
+            .warnings()
+            .is_empty()
+    );
+}
