@@ -6,6 +6,9 @@
 mod error;
 mod sections;
 
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
