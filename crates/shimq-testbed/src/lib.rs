@@ -3,13 +3,14 @@
 //! A [`Namespace`] is one host: it runs programs and opens sockets, and is gone with everything
 //! in it when the value is dropped. It has no name that another program could see or take, so any
 //! number of testbeds run side by side. [`TwoHosts`] is the network that every claim about
-//! multihoming is tried on. Nothing here knows Shim6: what these networks do to packets holds for
+//! multihoming is tried on; an [`Emulator`] gives its paths delay, loss and the like. Nothing here knows Shim6: what these networks do to packets holds for
 //! whatever the hosts run.
 //!
 //! Namespaces need privilege. A program calls [`gain_privilege`] before anything else: as root
 //! it does nothing, for anyone else it starts the program again as root of a user namespace.
 
 mod capture;
+mod emulator;
 mod error;
 mod namespace;
 mod privilege;
@@ -19,10 +20,11 @@ mod router;
 mod two_hosts;
 
 pub use capture::Capture;
+pub use emulator::{Emulator, Path, PathCounts};
 pub use error::TestbedError;
 pub use namespace::Namespace;
 pub use privilege::gain_privilege;
 pub use process::Process;
 pub use programs::{find, require};
 pub use router::{Count, Counters, Direction, Prefix};
-pub use two_hosts::{A, B, Provider, TwoHosts};
+pub use two_hosts::{A, A3, B, B3, Provider, TwoHosts};

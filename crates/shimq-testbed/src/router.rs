@@ -3,6 +3,7 @@
 //! ```text
 //! table ip6 providers
 //!   forward ── source outside the prefix of the provider it came by? ── yes: counter spoofed, drop
+//!              └─ no ── leaves for a path emulator? ── yes: accepted, and comes by again
 //!              └─ no ── chain cuts: a cut path? ── yes: counter cut, drop
 //!                       └─ no ── counted in set paths per (source, destination), forwarded
 //! ```
@@ -16,6 +17,7 @@ use std::net::Ipv6Addr;
 
 use serde_json::Value;
 
+use crate::emulator::LINK;
 use crate::{Provider, TestbedError};
 
 /// Addresses that begin alike; an address is a prefix of 128 bits.
@@ -151,6 +153,7 @@ pub(crate) fn ruleset(providers: impl IntoIterator<Item = Provider>) -> String {
             chain forward {{
                 type filter hook forward priority filter; policy accept;
                 {filters}
+                oifname \"{LINK}\" accept
                 jump cuts
                 update @paths {{ ip6 saddr . ip6 daddr }}
             }}

@@ -9,6 +9,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -183,6 +184,47 @@ fn a_capture_holds_what_the_router_received_and_dropped() {
         .filter(|packet| packet[6] == ICMPV6 && packet[40] == ECHO_REQUEST)
         .count();
     assert_eq!(requests, 1);
+}
+
+#[test]
+fn a_capture_ends_although_packets_keep_coming() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = two_hosts();
+    let capture = hosts.capture(&folder.path().join("router.pcap")).unwrap();
+    let socket = datagram_socket(&hosts.a, A[0].host());
+    let sending = AtomicBool::new(true);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while sending.load(Ordering::Relaxed) {
+                // What nobody reads at B is answered with errors, which are of no interest.
+                let _ = socket.send_to(&[0; 1_000], (B[0].host(), PORT));
+            }
+        });
+        wait_until(|| {
+            hosts
+                .counters()
+                .unwrap()
+                .path(A[0].host(), B[0].host())
+                .packets
+                > 100
+        });
+        // Returns at all.
+        let stopped = capture.stop();
+        sending.store(false, Ordering::Relaxed);
+        stopped.unwrap();
+    });
+}
+
+#[test]
+fn no_address_is_tentative() {
+    let hosts = two_hosts();
+    for host in [&hosts.a, &hosts.b, &hosts.router] {
+        let tentative = host.run(
+            "ip",
+            ["-6", "address", "show", "tentative", "scope", "global"],
+        );
+        assert_eq!(text(&tentative.unwrap()), "", "{}", host.name());
+    }
 }
 
 #[test]
