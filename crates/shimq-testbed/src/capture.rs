@@ -89,14 +89,22 @@ fn packet_socket() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Copies packets until told to stop and none is waiting.
+/// Copies packets until told to stop and none that arrived before is waiting.
 fn copy(socket: &OwnedFd, mut pcap: impl Write, stopping: &AtomicBool) -> io::Result<()> {
     let mut packet = vec![0; LARGEST];
+    // All that can be waiting when the stop comes; more than that arrived later.
+    let mut left = WAITING;
     loop {
         // Asked for before the wait, so that nothing that arrived before the stop is missed.
         let stop = stopping.load(Ordering::Relaxed);
+        if left == 0 {
+            return pcap.flush();
+        }
         match recv(socket, &mut packet[..], RecvFlags::empty()) {
             Ok((length, _)) => {
+                if stop {
+                    left = left.saturating_sub(length.max(1));
+                }
                 pcap.write_all(&packet_header(SystemTime::now(), length as u32))?;
                 pcap.write_all(&packet[..length])?;
             }
@@ -144,6 +152,9 @@ const LARGEST: usize = 1 << 18;
 
 /// Octets that may wait while the file is written.
 const RECEIVE_BUFFER: usize = 8 << 20;
+
+/// Octets that can be waiting: the kernel doubles what it is asked for.
+const WAITING: usize = 2 * RECEIVE_BUFFER;
 
 /// pcap's LINKTYPE_RAW: each packet begins with its IP header.
 const LINKTYPE_RAW: u32 = 101;
