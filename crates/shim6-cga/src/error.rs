@@ -78,10 +78,8 @@ pub enum CgaError {
     #[error("RSA key generation failed")]
     KeyGeneration,
     /// The parameters cannot back the verification method: the list and its message are ignored.
-    #[error("parameters cannot back method {method:?} of locator {index} (RFC 5533 section 7.2)")]
+    #[error("parameters cannot back method {method:?} (RFC 5533 section 7.2)")]
     Method {
-        /// Index in the locator list; the Pointer of an Error message is derived from it.
-        index: usize,
         /// The method that was asked for.
         method: Method,
     },

@@ -31,7 +31,7 @@ pub use generate::{
     random_nonce,
 };
 pub use key::SigningKey;
-pub use locator::{Method, PeerPds, VerifiedLocator};
+pub use locator::{Method, PeerPds, Refused, VerifiedLocator};
 pub use pds::{Kind, Modifier, MultiPrefix, Pds, SubnetPrefix};
 pub use search::{Backend, Search};
 pub use verify::{verify_cga, verify_hba};

@@ -39,6 +39,16 @@ impl VerifiedLocator {
     }
 }
 
+/// Which locator condemned its list, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("locator {index}: {reason}")]
+pub struct Refused {
+    /// Index in the list; the Pointer of an Error message is derived from it (RFC 5533 §7.2).
+    pub index: usize,
+    /// What is wrong with it.
+    pub reason: CgaError,
+}
+
 /// Parameters of a peer that were found to belong to its ULID.
 ///
 /// CGA-compatible parameters may serve one method and not the other: their ULID may be a CGA
@@ -100,9 +110,10 @@ impl PeerPds {
     ///
     /// # Errors
     ///
-    /// [`CgaError::Method`] with the first locator whose method the parameters cannot back;
-    /// [`CgaError::SignatureMissing`]; why the ULID or a locator is not in the set; why the ULID is
-    /// not bound to a usable key; [`CgaError::Signature`].
+    /// [`Refused`], with [`CgaError::Method`] for the first locator whose method the parameters cannot
+    /// back; [`CgaError::SignatureMissing`]; why the ULID or a locator is not in the set; why the ULID
+    /// is not bound to a usable key; [`CgaError::Signature`]. What concerns all locators of a method
+    /// is laid to the first of them.
     ///
     /// Source: RFC 5533 §5.15.5, §7.2.
     pub fn verify_locators(
@@ -110,39 +121,43 @@ impl PeerPds {
         generation: u32,
         list: &[(Ipv6Addr, Method)],
         signature: Option<&[u8]>,
-    ) -> Result<Vec<VerifiedLocator>, CgaError> {
+    ) -> Result<Vec<VerifiedLocator>, Refused> {
+        let refused = |index| move |reason| Refused { index, reason };
         for (index, &(_, method)) in list.iter().enumerate() {
-            self.check_method(index, method)?;
+            self.check_method(method).map_err(refused(index))?;
         }
-        let with = |wanted| {
-            let of_method = list.iter().filter(move |(_, method)| *method == wanted);
-            of_method.map(|&(locator, _)| locator).collect::<Vec<_>>()
+        let of_method = |wanted| {
+            let all = list.iter().enumerate();
+            all.filter(move |(_, (_, method))| *method == wanted)
+                .map(|(index, &(locator, _))| (index, locator))
         };
-        let (members, signed) = (with(Method::Hba), with(Method::Cga));
-        let signature = if signed.is_empty() {
-            None
-        } else {
-            Some(signature.ok_or(CgaError::SignatureMissing)?)
-        };
-        if !members.is_empty() {
-            self.membership?;
-            members
-                .iter()
-                .try_for_each(|&locator| verify_hba(locator, &self.pds))?;
+        let (first_signed, signed): (Vec<_>, Vec<_>) = of_method(Method::Cga).unzip();
+        let signature = first_signed
+            .first()
+            .map(|&first| {
+                let signature = signature.ok_or(CgaError::SignatureMissing);
+                Ok((first, signature.map_err(refused(first))?))
+            })
+            .transpose()?;
+        for (index, locator) in of_method(Method::Hba) {
+            self.membership
+                .and_then(|()| verify_hba(locator, &self.pds))
+                .map_err(refused(index))?;
         }
         //= https://www.rfc-editor.org/rfc/rfc5535#section-8.1
         //= id=H-017
         //# Once that the signature is verified, the new address (PC:LC:addC) can be used in the
         //# communication.
-        if let Some(signature) = signature {
+        if let Some((first, signature)) = signature {
             //= https://www.rfc-editor.org/rfc/rfc3972#section-6
             //= id=C-031
             //# The verifier MUST accept the signature as authentic only if both the
             //# CGA verification and the signature verification succeed.
             self.key
                 .as_ref()
-                .map_err(|&error| error)?
-                .verify(generation, &signed, signature)?;
+                .map_err(|&reason| reason)
+                .and_then(|key| key.verify(generation, &signed, signature))
+                .map_err(refused(first))?;
         }
         Ok(list
             .iter()
@@ -150,7 +165,7 @@ impl PeerPds {
             .collect())
     }
 
-    /// Whether parameters of this kind can back the method of the locator at `index`.
+    /// Whether parameters of this kind can back `method`.
     //= https://www.rfc-editor.org/rfc/rfc5533#section-7.2
     //= id=S-065
     //# if the
@@ -159,11 +174,9 @@ impl PeerPds {
     //# Data Structure doesn't contain the multiprefix extension and the
     //# verification method says to use HBA), then the host MUST ignore the
     //# Locator List and the message in which it is contained.
-    fn check_method(&self, index: usize, method: Method) -> Result<(), CgaError> {
+    fn check_method(&self, method: Method) -> Result<(), CgaError> {
         match (self.pds.kind(), method) {
-            (Kind::Cga, Method::Hba) | (Kind::Hba, Method::Cga) => {
-                Err(CgaError::Method { index, method })
-            }
+            (Kind::Cga, Method::Hba) | (Kind::Hba, Method::Cga) => Err(CgaError::Method { method }),
             (Kind::Cga | Kind::CgaCompatibleHba, Method::Cga)
             | (Kind::Hba | Kind::CgaCompatibleHba, Method::Hba) => Ok(()),
         }
@@ -183,6 +196,10 @@ mod tests {
 
     fn plain(n: u16) -> Ipv6Addr {
         Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, n)
+    }
+
+    fn refused_at(index: usize, reason: CgaError) -> Result<Vec<VerifiedLocator>, Refused> {
+        Err(Refused { index, reason })
     }
 
     fn addresses(verified: &[VerifiedLocator]) -> Vec<Ipv6Addr> {
@@ -207,8 +224,8 @@ mod tests {
         assert_eq!(addresses(&verified), locators);
 
         let refused = |generation, list: &[_], signature| {
-            peer.verify_locators(generation, list, signature)
-                .unwrap_err()
+            let refused = peer.verify_locators(generation, list, signature);
+            refused.unwrap_err().reason
         };
         assert_eq!(refused(GENERATION, &list, None), CgaError::SignatureMissing);
         assert_eq!(
@@ -249,7 +266,11 @@ mod tests {
             (hash_differs, CgaError::Hash1),
         ] {
             let list = [(set[1].0, Method::Hba), (stranger, Method::Hba)];
-            assert_eq!(peer.verify_locators(GENERATION, &list, None), Err(why));
+            let refused = Refused {
+                index: 1,
+                reason: why,
+            };
+            assert_eq!(peer.verify_locators(GENERATION, &list, None), Err(refused));
         }
     }
 
@@ -270,9 +291,11 @@ mod tests {
         let (other, _) =
             form_address(pds.modifier(), PREFIXES[1], 0, key().public_key(), &[], 0).unwrap();
         let list = [(ulid, Method::Cga), (other, Method::Hba)];
-        let refused = CgaError::Method {
+        let refused = Refused {
             index: 1,
-            method: Method::Hba,
+            reason: CgaError::Method {
+                method: Method::Hba,
+            },
         };
         assert_eq!(cga.verify_locators(GENERATION, &list, None), Err(refused));
 
@@ -283,9 +306,11 @@ mod tests {
             (set[0].0, Method::Hba),
             (plain(1), Method::Cga),
         ];
-        let refused = CgaError::Method {
+        let refused = Refused {
             index: 2,
-            method: Method::Cga,
+            reason: CgaError::Method {
+                method: Method::Cga,
+            },
         };
         assert_eq!(
             hba.verify_locators(GENERATION, &list, Some(&[0; 128])),
@@ -316,7 +341,7 @@ mod tests {
 
         let unsigned = [list[0], (plain(2), Method::Cga), list[2]];
         let refused = peer.verify_locators(GENERATION, &unsigned, Some(&signature));
-        assert_eq!(refused, Err(CgaError::Signature));
+        assert_eq!(refused, refused_at(1, CgaError::Signature));
     }
 
     #[test]
@@ -325,7 +350,7 @@ mod tests {
         let peer = PeerPds::verify(set[0].0, set[0].1.octets()).unwrap();
         let list = [(plain(1), Method::Cga), (plain(2), Method::Hba)];
         let refused = peer.verify_locators(GENERATION, &list, Some(&[0; 128]));
-        assert_eq!(refused, Err(CgaError::NotInSet));
+        assert_eq!(refused, refused_at(1, CgaError::NotInSet));
     }
 
     //= https://www.rfc-editor.org/rfc/rfc3972#section-6
@@ -344,7 +369,7 @@ mod tests {
         let signature = key().sign(GENERATION, &[plain(1)], &mut rng(46));
         let signed = [(plain(1), Method::Cga)];
         let refused = peer.verify_locators(GENERATION, &signed, Some(&signature));
-        assert_eq!(refused, Err(CgaError::SubnetPrefix));
+        assert_eq!(refused, refused_at(0, CgaError::SubnetPrefix));
     }
 
     #[test]
@@ -365,7 +390,7 @@ mod tests {
                 .is_ok()
         );
         let refused = peer.verify_locators(GENERATION, &[(member, Method::Hba)], None);
-        assert_eq!(refused, Err(CgaError::NotInSet));
+        assert_eq!(refused, refused_at(0, CgaError::NotInSet));
     }
 
     #[test]
@@ -440,7 +465,7 @@ mod tests {
         );
         let signed = [(plain(1), Method::Cga)];
         let refused = peer.verify_locators(GENERATION, &signed, Some(&[0; 96]));
-        assert_eq!(refused, Err(too_short));
+        assert_eq!(refused, refused_at(0, too_short));
     }
 
     #[test]

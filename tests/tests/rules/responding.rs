@@ -221,26 +221,54 @@ fn a_recovered_context_has_a_new_tag() {
 //# The host SHOULD generate a Shim6 Error message with Error Code=2 and with the Pointer referencing
 //# the octet in the verification method that was found inconsistent.
 #[test]
-fn an_unknown_method_is_pointed_at() {
-    let reborn = reborn();
-    let line = line(&Subject::new(), &reborn);
-    let mut options = reborn.options();
-    let list = options.list.as_mut().unwrap();
-    list.locators[1] = ListedLocator {
-        method: VerificationMethod::Other(0xee),
-        ..list.locators[1]
-    };
-    for bis in [false, true] {
-        let (mut subject, permission) = subject_in(None, line, bis);
-        let message = permission.use_by(&reborn, line, options.clone());
-        let sent = only(subject.hear(line.pair, &message));
-        let Message::Error(error) = sent.message else {
-            panic!("{sent:?}")
-        };
-        assert_eq!(error.code, ErrorCode::VerificationMethod);
-        assert_eq!(error.packet[usize::from(error.pointer)], 0xee);
-        assert!(subject.contexts().is_empty());
+fn the_method_that_does_not_hold_is_pointed_at() {
+    // Three members of a set, with the third one's claim spoilt.
+    let peer = Peer::hba(3);
+    let listed = peer.options().list.unwrap().locators[2];
+    let stranger = "2001:db8:bad::1".parse().unwrap();
+    for spoilt in [
+        ListedLocator {
+            method: VerificationMethod::Other(0xee),
+            ..listed
+        },
+        ListedLocator {
+            method: VerificationMethod::Cga,
+            ..listed
+        },
+        ListedLocator {
+            address: stranger,
+            ..listed
+        },
+    ] {
+        let mut options = peer.options();
+        options.list.as_mut().unwrap().locators[2] = spoilt;
+        for bis in [false, true] {
+            let line = line(&Subject::new(), &peer);
+            let (mut subject, permission) = subject_in(None, line, bis);
+            // The validator covers the tag of whoever asked.
+            let sender = Peer {
+                tag: reborn().tag,
+                ..Peer::hba(3)
+            };
+            let message = permission.use_by(&sender, line, options.clone());
+            let sent = only(subject.hear(line.pair, &message));
+            let Message::Error(error) = sent.message else {
+                panic!("{sent:?}")
+            };
+            assert_eq!(error.code, ErrorCode::VerificationMethod);
+            assert_eq!(pointed_at(&error, &options), Some(2), "{spoilt:?}");
+            assert!(subject.contexts().is_empty());
+        }
     }
+}
+
+/// The index of the locator whose method an Error points at.
+fn pointed_at(error: &shim6_wire::Error, options: &LocatorOptions) -> Option<usize> {
+    let list = options.list.as_ref()?;
+    let count = u8::try_from(list.locators.len()).ok()?;
+    let head = [&list.generation.0.to_be_bytes()[..], &[count]].concat();
+    let at = error.packet.windows(head.len()).position(|w| w == head)?;
+    usize::from(error.pointer).checked_sub(at + head.len())
 }
 
 //= https://www.rfc-editor.org/rfc/rfc5533#section-7.9

@@ -33,6 +33,26 @@ impl Refusal {
             report: None,
         }
     }
+
+    /// The locator at `index` is not what it claims to be, or claims it by a method unknown here.
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-7.2
+    //= id=S-065
+    //# the host MUST ignore the Locator List and the message in which it is
+    //# contained
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-7.2
+    //= id=S-066
+    //# The host SHOULD generate a Shim6 Error message with Error Code=2 and with the Pointer
+    //# referencing the octet in the verification method that was found inconsistent.
+    fn method(index: usize) -> Self {
+        Self {
+            reason: DropReason::BadLocators,
+            report: Some((
+                ErrorCode::VerificationMethod,
+                OptionType::LocatorList,
+                METHODS_AT + index,
+            )),
+        }
+    }
 }
 
 impl Endpoint {
@@ -86,25 +106,13 @@ impl Endpoint {
         if let Some(known) = known.filter(|known| is_same_list(known, list)) {
             return Ok(known.clone());
         }
-        //= https://www.rfc-editor.org/rfc/rfc5533#section-7.2
-        //= id=S-065,S-066
-        //# the host MUST ignore the Locator List and the message in which it is
-        //# contained
-        let unverifiable = Refusal {
-            reason: DropReason::BadLocators,
-            report: Some((
-                ErrorCode::VerificationMethod,
-                OptionType::LocatorList,
-                METHODS_AT,
-            )),
-        };
         let sensible = |&(address, _): &(Ipv6Addr, Method)| {
             is_unicast(address) && !address.is_unicast_link_local() && !self.local.contains(address)
         };
         if claimed.is_empty() || !claimed.iter().all(sensible) {
             return Err(Refusal::silent(DropReason::BadLocators));
         }
-        let pds = pds.ok_or(unverifiable)?;
+        let pds = pds.ok_or(Refusal::method(0))?;
         if !self.verification_budget.spend(arrived.now) {
             return Err(Refusal::silent(DropReason::OverBudget));
         }
@@ -115,7 +123,7 @@ impl Endpoint {
         //# the new locator by sending either an Update Acknowledgement message or an R2 message.
         let verified = pds
             .verify_locators(list.generation.0, &claimed, options.signature.as_deref())
-            .map_err(|_| unverifiable)?;
+            .map_err(|refused| Refusal::method(refused.index))?;
         Ok(PeerLocators::new(verified, list.generation, pds))
     }
 
@@ -139,18 +147,7 @@ fn method_of(locator: ListedLocator, index: usize) -> Result<Method, Refusal> {
     match locator.method {
         VerificationMethod::Hba => Ok(Method::Hba),
         VerificationMethod::Cga => Ok(Method::Cga),
-        //= https://www.rfc-editor.org/rfc/rfc5533#section-7.2
-        //= id=S-066
-        //# The host SHOULD generate a Shim6 Error message with Error Code=2 and with the Pointer
-        //# referencing the octet in the verification method that was found inconsistent.
-        VerificationMethod::Other(_) => Err(Refusal {
-            reason: DropReason::BadLocators,
-            report: Some((
-                ErrorCode::VerificationMethod,
-                OptionType::LocatorList,
-                METHODS_AT + index,
-            )),
-        }),
+        VerificationMethod::Other(_) => Err(Refusal::method(index)),
     }
 }
 
