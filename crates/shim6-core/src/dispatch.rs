@@ -199,9 +199,7 @@ impl Endpoint {
             //= id=S-148
             //# If I2-SENT, send I2 and proceed to process the message.
             self.send_exchange_again(&mut context, arrived.now);
-            if context.state == State::I2bisSent {
-                work(self, &mut context);
-            }
+            work(self, &mut context);
         } else {
             self.counters.drop(DropReason::WrongState);
         }

@@ -7,7 +7,7 @@ use shim6_wire::{
 };
 use shimq_tests::secs;
 
-use crate::bench::{Peer, Sent, Subject, only, ulids};
+use crate::bench::{Line, Peer, Sent, Subject, only, ulids};
 
 /// The Update Requests among what was sent.
 fn requests(sent: Vec<Sent>) -> Vec<(shim6_core::Instant, UpdateRequest)> {
@@ -190,6 +190,64 @@ fn an_update_that_meets_a_recovery_is_taken_in_and_the_peer_asked_again() {
     let sent: Vec<_> = sent.into_iter().map(|sent| sent.message).collect();
     let acknowledged = ack(peer.tag, RequestNonce(0x5151));
     assert_eq!(sent, [Message::I2bis(i2bis), acknowledged]);
+    let context = subject.context(ulids).unwrap();
+    assert_eq!(context.peer_locators, [peer.address(0)]);
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
+//= type=test
+//= id=S-148
+//# If I1-SENT, discard the message and stay in I1-SENT.
+#[test]
+fn an_update_that_meets_an_i1_is_discarded() {
+    let (mut subject, peer) = (Subject::new(), Peer::hba(2));
+    let ulids = ulids(&subject, &peer);
+    subject.begin(ulids);
+    let message = request(&subject, &peer, peer.options());
+    assert_eq!(subject.hear(ulids.into(), &message), []);
+    assert_eq!(subject.state(ulids), Some(State::I1Sent));
+    assert_eq!(subject.dropped(DropReason::WrongState), 1);
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
+//= type=test
+//= id=S-148
+//# If I2-SENT, send I2 and proceed to process the message.
+#[test]
+fn an_update_that_overtakes_the_r2_is_taken_in_and_acknowledged_when_the_tag_is_known() {
+    let (mut subject, peer) = (Subject::new(), Peer::hba(2));
+    let ulids = ulids(&subject, &peer);
+    let i1 = subject.begin(ulids);
+    let i2 = subject.hear_r1(ulids.into(), i1.initiator_nonce);
+    assert_eq!(subject.wait(secs(1)), []);
+    let next = Peer::hba(2);
+    let message = request(&subject, &peer, next.options());
+    let sent = only(subject.hear(ulids.into(), &message));
+    assert_eq!(sent.message, Message::I2(i2));
+    let context = subject.context(ulids).unwrap();
+    assert_eq!(context.state, State::I2Sent);
+    assert_eq!(context.peer_locators.len(), 2, "{context:?}");
+
+    // The peer begins as well: its I2 brings the tag, and leaves the state as it is.
+    let line = Line::on_ulids(ulids);
+    let r1 = subject.hear_unknown_tag(ulids.into(), ContextTag::from_bits(9));
+    let i2bis = next.i2bis(line, &r1, next.options());
+    assert!(matches!(
+        only(subject.hear(ulids.into(), &i2bis)).message,
+        Message::R2(_)
+    ));
+    assert_eq!(subject.state(ulids), Some(State::I2Sent));
+    let newer = Peer {
+        generation: Generation(79),
+        ..Peer::hba(2)
+    };
+    let message = request(&subject, &peer, newer.listing(&[peer.address(0)]));
+    let sent = subject.hear(ulids.into(), &message);
+    let acknowledged = ack(peer.tag, RequestNonce(0x5151));
+    assert!(
+        sent.iter().any(|sent| sent.message == acknowledged),
+        "{sent:?}"
+    );
     let context = subject.context(ulids).unwrap();
     assert_eq!(context.peer_locators, [peer.address(0)]);
 }

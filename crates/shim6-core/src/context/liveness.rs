@@ -6,7 +6,7 @@ use super::silence::Lost;
 use super::{Context, CurrentPair};
 use crate::dispatch::Arrived;
 use crate::endpoint::Endpoint;
-use crate::event::{Cause, Event};
+use crate::event::{Cause, DropReason, Event};
 use crate::locator::{Answer, ProbedLocator};
 use crate::pair::LocatorPair;
 use crate::reap::{self, Outcome, Reap, Surroundings};
@@ -156,6 +156,10 @@ impl Endpoint {
     }
 
     pub(crate) fn on_probe(&mut self, context: &mut Context, probe: &Probe, arrived: &Arrived<'_>) {
+        if !context.state.has_peer() {
+            self.counters.drop(DropReason::WrongState);
+            return;
+        }
         let pair = arrived.reversed();
         self.with_reap(context, arrived.now, |reap, cx| {
             reap.handle_probe(probe, pair, cx)
@@ -163,6 +167,10 @@ impl Endpoint {
     }
 
     pub(crate) fn on_keepalive(&mut self, context: &mut Context, now: Instant) {
+        if !context.state.has_peer() {
+            self.counters.drop(DropReason::WrongState);
+            return;
+        }
         self.with_reap(context, now, |reap, cx| {
             reap.handle_keepalive(cx);
             None

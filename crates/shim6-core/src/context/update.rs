@@ -87,18 +87,26 @@ impl Endpoint {
             let timeout = std::time::Duration::from_secs(u64::from(timeout.0.max(1)));
             context.reap.set_keepalive_timeout(timeout);
         }
+        // In I2-SENT the peer's tag may not be known yet: the R2 that brings it is on its way, and the
+        // request will come again.
+        let Some(peer_tag) = context.peer_tag else {
+            return;
+        };
         //= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
         //= id=S-151
         //# the host
         //# sends an Update Acknowledgement message, copying the nonce from the
         //# request and using the CT(peer) as the Receiver Context Tag.
         let ack = UpdateAck {
-            receiver_tag: context.peer_tag(),
+            receiver_tag: peer_tag,
             request_nonce: request.request_nonce,
         };
+        self.send(arrived.reversed(), &Message::UpdateAck(ack));
+        if !context.state.has_peer() {
+            return;
+        }
         self.count_as_payload(context, arrived.now);
         context.account.control_sent(arrived.now);
-        self.send(arrived.reversed(), &Message::UpdateAck(ack));
         self.events.push_back(Event::LocatorsUpdated {
             ulids: context.ulids,
             peer: true,
