@@ -43,6 +43,9 @@ pub struct Config {
     /// The least time between two tests of one context.
     pub test_interval: Duration,
 
+    /// Whether ICMPv6 errors reach the upper layer even where Shim6 acts upon them (RFC 5533 §8).
+    pub deliver_icmp_errors: bool,
+
     /// Answers that strangers can draw (R1, R1bis, Error) a second, all together.
     pub answers_per_second: u32,
     /// I2 and I2bis with a good validator whose signatures are looked at, a second.
@@ -80,6 +83,7 @@ impl Default for Config {
             suspicious_silence: Duration::from_millis(60),
             test_timeout: Duration::from_millis(40),
             test_interval: secs(1),
+            deliver_icmp_errors: false,
             answers_per_second: 10_000,
             verifications_per_second: 5_000,
             contexts_max: 200_000,

@@ -213,11 +213,7 @@ impl Endpoint {
     }
 
     fn new_flow_table(&mut self, kernel_counts: bool) -> FlowTable {
-        FlowTable::new(
-            self.rng.next_u64(),
-            kernel_counts,
-            self.config.suspicious_silence,
-        )
+        FlowTable::new(self.rng.next_u64(), kernel_counts, &self.config)
     }
 
     /// Brings a context back into the table, or ends it; publishes what queue threads must know.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use shim6_wire::{Class, ContextTag, IcmpError, Packet};
 
+use crate::config::Config;
 use crate::event::DropReason;
 use crate::pair::{LocatorPair, UlidPair};
 use crate::time::Instant;
@@ -292,6 +293,7 @@ pub struct FlowTable {
     /// The kernel counts untouched flows: what is seen of one is what it sends into silence.
     kernel_counts: bool,
     suspicious_silence: Duration,
+    deliver_icmp_errors: bool,
     /// For what the local stack sends, and what arrives untagged.
     default: HashMap<UlidPair, Arc<Flow>, Hasher>,
     /// By CT(local), for what arrives tagged.
@@ -302,11 +304,12 @@ pub struct FlowTable {
 
 impl FlowTable {
     /// An empty table. Peers choose addresses, so the hashers are keyed.
-    pub(crate) fn new(key: u64, kernel_counts: bool, suspicious_silence: Duration) -> Self {
+    pub(crate) fn new(key: u64, kernel_counts: bool, config: &Config) -> Self {
         let hasher = || Hasher::with_seed(key);
         Self {
             kernel_counts,
-            suspicious_silence,
+            suspicious_silence: config.suspicious_silence,
+            deliver_icmp_errors: config.deliver_icmp_errors,
             default: HashMap::with_hasher(hasher()),
             tagged: HashMap::with_hasher(hasher()),
             mapped: HashMap::with_hasher(hasher()),
@@ -506,19 +509,21 @@ impl FlowTable {
         //= id=S-131
         //# All ICMP messages MUST be delivered to the ULP in all cases, except when Shim6
         //# successfully acts on the message (e.g., selects a new path).
-        if error.kind.concerns_shim6() {
-            return (
-                Verdict::Drop(DropReason::IcmpActedUpon),
-                Some(Notice::Packet),
-            );
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-8
+        //= id=S-132
+        //# There SHOULD be a configuration option to unconditionally deliver all ICMP messages
+        //# (including ones acted on by shim6) to the ULP.
+        let notice = error.kind.concerns_shim6().then_some(Notice::Packet);
+        if notice.is_some() && !self.deliver_icmp_errors {
+            return (Verdict::Drop(DropReason::IcmpActedUpon), notice);
         }
         //= https://www.rfc-editor.org/rfc/rfc5533#section-8
         //= id=S-135
         //# the implementation will have to apply reverse mapping to the "packet in error" before
         //# passing the ICMP error up to the ULP
         match shim6_wire::icmp::translate(packet, flow.ulids.local, flow.ulids.peer) {
-            Ok(translated) => (Verdict::Replaced(translated), None),
-            Err(_) => (Verdict::Drop(DropReason::Malformed), None),
+            Ok(translated) => (Verdict::Replaced(translated), notice),
+            Err(_) => (Verdict::Drop(DropReason::Malformed), notice),
         }
     }
 }

@@ -224,6 +224,7 @@ impl Config {
     pub(crate) fn core(&self) -> shim6_core::Config {
         shim6_core::Config {
             send_timeout: Duration::from_secs(self.reap.send_timeout),
+            deliver_icmp_errors: self.datapath.deliver_icmp_errors,
             ..shim6_core::Config::default()
         }
     }

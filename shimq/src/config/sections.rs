@@ -19,6 +19,9 @@ pub(super) struct Datapath {
     pub(super) backend: Backend,
     /// SO_MARK of the daemon's own packets.
     pub(super) mark: u32,
+    /// Whether ICMPv6 errors about mapped packets reach applications even where shimq acts upon them by
+    /// looking for another path (RFC 5533 §8).
+    pub(super) deliver_icmp_errors: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -92,6 +95,7 @@ impl Default for Datapath {
             queues: 1,
             backend: Backend::Batch,
             mark: rules.own_mark,
+            deliver_icmp_errors: shim6_core::Config::default().deliver_icmp_errors,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use shim6_core::{LocatorPair, ReapState, UlidPair};
+use shim6_core::{Config, LocatorPair, ReapState, UlidPair};
 use shim6_wire::{ContextTag, Message, Probe, ProbeNonce, ProbeReport, ProbeState};
 
 use shimq_tests::secs;
@@ -10,8 +10,9 @@ use shimq_tests::secs;
 use crate::bench::{Line, Peer, Subject, left_on, only, probes, ulids};
 
 /// A subject whose payload is mapped, its ULIDs and a packet that it sent.
-fn subject_with_mapped_packet() -> (Subject, UlidPair, LocatorPair, Vec<u8>) {
-    let (mut subject, peer) = (Subject::new(), Peer::hba(2));
+fn subject_with_mapped_packet(config: Config) -> (Subject, UlidPair, LocatorPair, Vec<u8>) {
+    let locators = shim6_sim::hba(0, &[0, 1].map(|provider| shim6_sim::prefix(0, provider)));
+    let (mut subject, peer) = (Subject::with(config, locators), Peer::hba(2));
     let ulids = ulids(&subject, &peer);
     let pair = LocatorPair {
         local: ulids.local,
@@ -72,7 +73,7 @@ fn an_error_is_acted_upon_or_delivered() {
         (3, 0, 0, true),
         (4, 0, behind_shim6, false),
     ] {
-        let (mut subject, ulids, pair, packet) = subject_with_mapped_packet();
+        let (mut subject, ulids, pair, packet) = subject_with_mapped_packet(Config::default());
         let error = error(pair.local, ty, code, word, &packet);
         let (delivered, sent) = subject.receive(error);
         if is_acted_upon {
@@ -89,6 +90,24 @@ fn an_error_is_acted_upon_or_delivered() {
             assert_eq!(sent, []);
         }
     }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-8
+//= type=test
+//= id=S-132
+//# There SHOULD be a configuration option to unconditionally deliver all ICMP messages (including
+//# ones acted on by shim6) to the ULP.
+#[test]
+fn an_error_is_acted_upon_and_delivered_where_that_is_configured() {
+    let config = Config {
+        deliver_icmp_errors: true,
+        ..Config::default()
+    };
+    let (mut subject, ulids, pair, packet) = subject_with_mapped_packet(config);
+    let (delivered, sent) = subject.receive(error(pair.local, 1, 0, 0, &packet));
+    let quoted = delivered.unwrap()[48..].to_vec();
+    assert_eq!(left_on(&quoted), (ulids.into(), None));
+    assert_eq!(probes(&sent).len(), 1, "{sent:?}");
 }
 
 #[test]
@@ -108,7 +127,7 @@ fn an_error_about_plain_ipv6_is_delivered_as_it_came() {
 //# Unprotected indications SHOULD NOT be taken as a proof of connectivity problems.
 #[test]
 fn a_forged_error_moves_nothing() {
-    let (mut subject, ulids, pair, packet) = subject_with_mapped_packet();
+    let (mut subject, ulids, pair, packet) = subject_with_mapped_packet(Config::default());
     let tag: ContextTag = subject.context(ulids).unwrap().local_tag;
     let (_, sent) = subject.receive(error(pair.local, 1, 0, 0, &packet));
     assert_eq!(left_on(&subject.send_payload(ulids)).0, pair);
