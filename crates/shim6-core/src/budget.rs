@@ -1,5 +1,10 @@
-//! How much work strangers may cause.
+//! How much work strangers may cause, and how much of the table they may hold.
 
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+
+use crate::config::Config;
+use crate::event::DropReason;
 use crate::time::Instant;
 
 /// A token bucket: `rate` units a second, at most `rate` saved up.
@@ -34,6 +39,57 @@ impl Budget {
         }
         self.micro_units -= 1_000_000;
         true
+    }
+}
+
+/// A /48, which is what one site is given at the most (RFC 6177 §2): whoever has it has all of its
+/// addresses.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Site(u128);
+
+impl Site {
+    /// The site of an address at which somebody answered. A ULID will not do: the prefix of an HBA's
+    /// ULID may be anybody's.
+    pub(crate) fn of(answered_at: Ipv6Addr) -> Self {
+        Self(answered_at.to_bits() >> (128 - 48))
+    }
+}
+
+/// Contexts that peers began, by the site from which they did.
+#[derive(Debug, Default)]
+pub(crate) struct Shares {
+    held: BTreeMap<Site, usize>,
+    total: usize,
+}
+
+impl Shares {
+    /// Whether `site` may begin one context more. A quarter of the table is kept for what this host
+    /// begins.
+    pub(crate) fn check(&self, site: Site, config: &Config) -> Result<(), DropReason> {
+        let held = self.held.get(&site).copied().unwrap_or(0);
+        if self.total >= config.contexts_max - config.contexts_max / 4 {
+            Err(DropReason::TableFull)
+        } else if held >= config.contexts_per_site_max {
+            Err(DropReason::SiteFull)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn take(&mut self, site: Site) {
+        self.total += 1;
+        *self.held.entry(site).or_insert(0) += 1;
+    }
+
+    pub(crate) fn give_back(&mut self, site: Site) {
+        let Some(held) = self.held.get_mut(&site) else {
+            return;
+        };
+        self.total -= 1;
+        *held -= 1;
+        if *held == 0 {
+            self.held.remove(&site);
+        }
     }
 }
 

@@ -50,8 +50,11 @@ pub struct Config {
     pub answers_per_second: u32,
     /// I2 and I2bis with a good validator whose signatures are looked at, a second.
     pub verifications_per_second: u32,
-    /// Contexts held at once; more are refused.
+    /// Contexts held at once; more are refused. Peers may begin three quarters of them; a quarter may
+    /// be waiting for an answer, or for the time to ask again.
     pub contexts_max: usize,
+    /// Contexts that peers of one /48 may begin, forks included.
+    pub contexts_per_site_max: usize,
     /// Pairs that the trigger keeps counts of at once.
     pub candidates_max: usize,
 }
@@ -87,6 +90,7 @@ impl Default for Config {
             answers_per_second: 10_000,
             verifications_per_second: 5_000,
             contexts_max: 200_000,
+            contexts_per_site_max: 4_096,
             candidates_max: 65_536,
         }
     }

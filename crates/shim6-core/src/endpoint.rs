@@ -10,7 +10,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use shim6_wire::{ContextTag, Message};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Shares};
 use crate::config::Config;
 use crate::context::State;
 use crate::event::{Cause, Counters, Event, Resend, Transmit};
@@ -38,6 +38,7 @@ pub struct Endpoint {
     pub(crate) counters: Counters,
     pub(crate) answer_budget: Budget,
     pub(crate) verification_budget: Budget,
+    pub(crate) shares: Shares,
     pub(crate) events: VecDeque<Event>,
     /// Kept between calls so that a timer that finds nothing to do allocates nothing.
     pub(crate) reap_outbox: Vec<(LocatorPair, Message)>,
@@ -61,6 +62,7 @@ impl Endpoint {
             counters: Counters::default(),
             answer_budget: Budget::new(config.answers_per_second),
             verification_budget: Budget::new(config.verifications_per_second),
+            shares: Shares::default(),
             events: VecDeque::new(),
             reap_outbox: Vec::new(),
             heuristic,
@@ -228,6 +230,9 @@ impl Endpoint {
     pub(crate) fn discard(&mut self, context: Taken, cause: Cause) {
         let (context, published) = self.table.remove(context);
         self.flow_updates.extend(published.map(FlowUpdate::Remove));
+        if let Some(site) = context.site {
+            self.shares.give_back(site);
+        }
         self.events.push_back(Event::Discarded {
             ulids: context.ulids,
             fii: context.fii,

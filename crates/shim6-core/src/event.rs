@@ -214,6 +214,10 @@ drop_reasons! {
     OverBudget = "over-budget",
     /// No room for another context.
     TableFull = "table-full",
+    /// The site of this peer has begun as many contexts as one may hold.
+    SiteFull = "site-full",
+    /// This host waits for answers of so many peers, or has been refused by so many, that it asks no more.
+    TooManyUnanswered = "too-many-unanswered",
     /// ICMPv6 error that Shim6 itself acts upon (RFC 5533 §8).
     IcmpActedUpon = "icmp-acted-upon",
     /// ICMPv6 error that quotes no packet of ours.

@@ -26,6 +26,7 @@ struct Entry {
     published: Option<Arc<Flow>>,
     peer_tag: Option<ContextTag>,
     nonce: Option<InitiatorNonce>,
+    is_unanswered: bool,
     deadline: Instant,
 }
 
@@ -42,6 +43,8 @@ pub(crate) struct Table {
     /// Tags that peers chose: several may have chosen the same.
     by_peer_tag: BTreeSet<(ContextTag, ContextId)>,
     deadlines: BTreeSet<(Instant, ContextId)>,
+    /// Contexts whose peer has not answered, or has declined.
+    unanswered: usize,
 }
 
 /// A context taken out of the table to be worked on; [`Table::put`] brings it back.
@@ -77,11 +80,17 @@ impl Table {
             by_nonce: HashMap::with_hasher(hasher()),
             by_peer_tag: BTreeSet::new(),
             deadlines: BTreeSet::new(),
+            unanswered: 0,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.by_local_tag.len()
+    }
+
+    /// Contexts in I1-SENT, I2-SENT, E-FAILED and NO-SUPPORT.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.unanswered
     }
 
     /// Adds a context; it stays taken until [`Self::put`].
@@ -96,6 +105,7 @@ impl Table {
             published: None,
             peer_tag: None,
             nonce: None,
+            is_unanswered: false,
             deadline: now,
         };
         Taken { id, entry }
@@ -128,6 +138,10 @@ impl Table {
             nonce.map(|nonce| self.by_nonce.insert(nonce, id));
             entry.nonce = nonce;
         }
+        let is_unanswered = !context.state.has_peer();
+        self.unanswered -= usize::from(entry.is_unanswered);
+        self.unanswered += usize::from(is_unanswered);
+        entry.is_unanswered = is_unanswered;
         let deadline = context.deadline(now);
         if entry.deadline != deadline {
             self.deadlines.remove(&(entry.deadline, id));
@@ -154,6 +168,7 @@ impl Table {
         self.by_ulids
             .remove(&(entry.context.ulids, entry.context.fii));
         self.by_local_tag.remove(&entry.context.local_tag);
+        self.unanswered -= usize::from(entry.is_unanswered);
         entry.nonce.map(|nonce| self.by_nonce.remove(&nonce));
         entry
             .peer_tag
@@ -256,7 +271,7 @@ impl ContextView {
             local_locators: context.announcement.addresses().collect(),
             peer_locators: context.peer.iter().map(VerifiedLocator::address).collect(),
             account: Arc::clone(&context.account),
-            initiated: context.initiated,
+            initiated: context.site.is_none(),
             created: context.created,
         }
     }

@@ -80,6 +80,13 @@ impl Subject {
         self.take()
     }
 
+    /// Tries to begin a context, and says whether there is one.
+    pub(crate) fn try_trigger(&mut self, ulids: UlidPair) -> bool {
+        let triggered = self.endpoint.handle_trigger(self.now, ulids);
+        self.take();
+        triggered
+    }
+
     /// Begins a context; returns its I1.
     pub(crate) fn begin(&mut self, ulids: UlidPair) -> I1 {
         let sent = only(self.trigger(ulids));

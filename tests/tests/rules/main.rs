@@ -12,6 +12,7 @@ mod confusion;
 mod establishment;
 mod exploring;
 mod icmp;
+mod limits;
 mod lookup;
 mod responding;
 mod timers;

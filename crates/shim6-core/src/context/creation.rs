@@ -6,6 +6,7 @@ use rand_core::RngCore;
 use shim6_wire::{ContextTag, Fii, InitiatorNonce};
 
 use super::{Context, CurrentPair, State};
+use crate::budget::Site;
 use crate::endpoint::Endpoint;
 use crate::event::DropReason;
 use crate::flow::Account;
@@ -16,20 +17,41 @@ use crate::table::Taken;
 use crate::time::Instant;
 
 impl Endpoint {
-    /// Allocates a context with an unused tag. `None` if `ulids.local` is no ULID of this host, or
-    /// if there are too many contexts.
+    /// Whether there is room for a context that `site` begins, or this host.
+    pub(super) fn check_room(&self, site: Option<Site>) -> Result<(), DropReason> {
+        if self.table.len() >= self.config.contexts_max {
+            return Err(DropReason::TableFull);
+        }
+        match site {
+            Some(site) => self.shares.check(site, &self.config),
+            None if self.table.unanswered() >= self.config.contexts_max / 4 => {
+                Err(DropReason::TooManyUnanswered)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Allocates a context with an unused tag, begun by `site` or by this host. `None` if `ulids.local`
+    /// is no ULID of this host, or if there is no room.
     pub(super) fn new_context(
         &mut self,
         ulids: UlidPair,
         fii: Fii,
-        state: State,
+        site: Option<Site>,
         now: Instant,
     ) -> Option<Taken> {
         let announcement = Arc::clone(self.local.announcement(ulids.local)?);
-        if self.table.len() >= self.config.contexts_max {
-            self.counters.drop(DropReason::TableFull);
+        if let Err(reason) = self.check_room(site) {
+            self.counters.drop(reason);
             return None;
         }
+        if let Some(site) = site {
+            self.shares.take(site);
+        }
+        let state = match site {
+            Some(_) => State::Established,
+            None => State::I1Sent,
+        };
         self.counters.contexts_created += 1;
         let context = Context {
             ulids,
@@ -51,7 +73,7 @@ impl Endpoint {
             false_alarms: (0, now),
             tested_at: now,
             account: Arc::new(Account::default()),
-            initiated: false,
+            site,
             created: now,
             end: None,
         };

@@ -77,7 +77,7 @@ impl Endpoint {
             ulids: context.ulids,
             fii: context.fii,
             local_tag: context.local_tag,
-            initiated: context.initiated,
+            initiated: context.site.is_none(),
             peer_locators: context.peer.len(),
         });
     }

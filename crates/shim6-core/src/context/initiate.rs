@@ -17,10 +17,9 @@ use crate::time::Instant;
 impl Endpoint {
     /// Begins a context: allocates it and sends I1 (RFC 5533 §7.7). `false` if it cannot be.
     pub(crate) fn initiate(&mut self, ulids: UlidPair, now: Instant) -> bool {
-        let Some(mut context) = self.new_context(ulids, Fii::DEFAULT, State::I1Sent, now) else {
+        let Some(mut context) = self.new_context(ulids, Fii::DEFAULT, None, now) else {
             return false;
         };
-        context.initiated = true;
         self.start_exchange(&mut context, Step::I1, ulids.into(), now);
         self.settle(context, now);
         true

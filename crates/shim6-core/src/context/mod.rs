@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use shim6_wire::{ContextTag, Fii, InitiatorNonce, RequestNonce, ResponderNonce, Validator};
 
+use crate::budget::Site;
 use crate::event::Cause;
 use crate::flow::{Account, Flow, Path, Tagged};
 use crate::locator::{Announcement, PeerLocators, ProbedLocator};
@@ -185,7 +186,8 @@ pub(crate) struct Context {
     /// When the current pair was last tested for a silence.
     pub(crate) tested_at: Instant,
     pub(crate) account: Arc<Account>,
-    pub(crate) initiated: bool,
+    /// Whose share of the table it counts to; `None` if this host began it.
+    pub(crate) site: Option<Site>,
     pub(crate) created: Instant,
     /// Set when the context has to go: by whoever decides it, carried out by the table.
     pub(crate) end: Option<Cause>,

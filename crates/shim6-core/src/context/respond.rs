@@ -9,6 +9,7 @@ use shim6_wire::{
 
 use super::establish::PeerHalf;
 use super::{Context, CurrentPair, State};
+use crate::budget::Site;
 use crate::dispatch::Arrived;
 use crate::endpoint::Endpoint;
 use crate::event::DropReason;
@@ -134,6 +135,12 @@ impl Endpoint {
             ..
         } = initiator;
         let known = self.table.by_ulids(ulids, fii);
+        let site = Site::of(arrived.source);
+        // Looked at first, because a full table must not cost a signature.
+        if let (None, Err(reason)) = (known, self.check_room(Some(site))) {
+            self.counters.drop(reason);
+            return;
+        }
         let known_locators = known
             .and_then(|id| self.table.get(id))
             .map(|c| c.peer.clone());
@@ -159,7 +166,7 @@ impl Endpoint {
         };
         let Some(mut context) = known
             .and_then(|id| self.table.take(id))
-            .or_else(|| self.new_context(ulids, fii, State::Established, arrived.now))
+            .or_else(|| self.new_context(ulids, fii, Some(site), arrived.now))
         else {
             return;
         };
