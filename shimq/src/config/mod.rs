@@ -21,7 +21,7 @@ use shimq_netfilter::rules::{InputHook, Mode, Prefix, RulesetConfig};
 use crate::host::{self, AddressMode, HostConfig, InterfaceChoice};
 pub(crate) use error::ConfigError;
 pub(crate) use sections::Backend;
-use sections::{Datapath, DatapathMode, Exclude, HeuristicName, HookName, Reap, Trigger};
+use sections::{Datapath, DatapathMode, Exclude, HeuristicName, HookName, Limits, Reap, Trigger};
 
 /// Where the daemon listens for commands unless configured otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/shimq/control.sock";
@@ -49,6 +49,7 @@ pub(crate) struct Config {
     datapath: Datapath,
     trigger: Trigger,
     reap: Reap,
+    limits: Limits,
     exclude: Exclude,
 }
 
@@ -84,6 +85,7 @@ impl Default for Config {
             datapath: Datapath::default(),
             trigger: Trigger::default(),
             reap: Reap::default(),
+            limits: Limits::default(),
             exclude: Exclude::default(),
         }
     }
@@ -152,6 +154,13 @@ impl Config {
         }
         if self.trigger.age == 0 {
             return refuse("trigger.age", "0".into(), "at least 1 second");
+        }
+        if self.limits.contexts < 4 {
+            let given = self.limits.contexts.to_string();
+            return refuse("limits.contexts", given, "at least 4");
+        }
+        if self.limits.contexts_per_site == 0 {
+            return refuse("limits.contexts-per-site", "0".into(), "at least 1");
         }
         self.excluded_peers().map(|_| ())
     }
@@ -224,6 +233,8 @@ impl Config {
     pub(crate) fn core(&self) -> shim6_core::Config {
         shim6_core::Config {
             send_timeout: Duration::from_secs(self.reap.send_timeout),
+            contexts_max: self.limits.contexts,
+            contexts_per_site_max: self.limits.contexts_per_site,
             deliver_icmp_errors: self.datapath.deliver_icmp_errors,
             ..shim6_core::Config::default()
         }

@@ -76,6 +76,15 @@ pub(super) struct Reap {
     pub(super) send_timeout: u64,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct Limits {
+    /// Contexts held at once; peers may begin three quarters of them.
+    pub(super) contexts: usize,
+    /// Contexts that peers of one /48 may begin.
+    pub(super) contexts_per_site: usize,
+}
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Exclude {
@@ -116,6 +125,16 @@ impl Default for Reap {
     fn default() -> Self {
         Self {
             send_timeout: shim6_core::Config::default().send_timeout.as_secs(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let core = shim6_core::Config::default();
+        Self {
+            contexts: core.contexts_max,
+            contexts_per_site: core.contexts_per_site_max,
         }
     }
 }

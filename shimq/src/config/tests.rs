@@ -53,6 +53,8 @@ fn values_that_cannot_be_are_refused_with_what_can() {
         ("[exclude]\npeers = ['2001:db8::/129']", "prefix"),
         ("[datapath]\nqueue-number = 65535", "65535"),
         ("[reap]\nsend-timeout = 0", "1 to 65535"),
+        ("[limits]\ncontexts = 3", "at least 4"),
+        ("[limits]\ncontexts-per-site = 0", "at least 1"),
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.contains(what), "{text}: {error}");
