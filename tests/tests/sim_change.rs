@@ -1,7 +1,9 @@
 //! Hosts that change in the life of a context: addresses come and go, memory is lost.
 
+use std::time::Duration;
+
 use shim6_core::{Cause, DropReason, Event, ReapState, State};
-use shim6_sim::{HostId, HostSpec, Kind, Pattern, World, message_of, send_message};
+use shim6_sim::{HostId, HostSpec, Kind, Link, Pair, Pattern, World, message_of, send_message};
 use shim6_wire::{
     ContextTag, Generation, I1, I2, InitiatorNonce, ListedLocator, LocatorList, LocatorOptions,
     Message, MessageType as Ty, VerificationMethod,
@@ -43,6 +45,38 @@ fn an_address_that_comes_later_is_told_and_used() {
         assert_eq!(world.current_pair(scene.a).unwrap().destination, second);
         let stats = world.stats(flow);
         assert!(world.now().since(stats.last_answered.unwrap()) < secs(2));
+    }
+}
+
+#[test]
+fn a_deprecated_address_is_left_with_a_handful_of_probes() {
+    // Whether the Update or the first probes arrive first, and on which pair, is up to the seed.
+    for seed in 0..64 {
+        let [a, b] =
+            [3, 2].map(|providers| HostSpec::shim6(locators(providers, providers, Proof::Cga)));
+        let mut scene = TwoHosts::of(seed, a, b);
+        scene.establish(Pattern::request_response(Duration::from_millis(20)));
+        let world = &mut scene.world;
+        world.set_default_link(Link {
+            delay: Duration::from_millis(1),
+            jitter: Duration::from_millis(5),
+            ..Link::default()
+        });
+        let left = world.address(scene.a, 0);
+        world.deprecate(scene.a, 0);
+        world.run_for(secs(10));
+        let probes = world.sent(scene.a, Ty::Probe) + world.sent(scene.b, Ty::Probe);
+        assert!(probes < 50, "seed {seed}: {probes} probes");
+        for host in [scene.a, scene.b] {
+            let Pair {
+                source,
+                destination,
+            } = world.current_pair(host).unwrap();
+            assert!(
+                ![source, destination].contains(&left),
+                "seed {seed}, {host}"
+            );
+        }
     }
 }
 

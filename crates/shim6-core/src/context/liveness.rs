@@ -130,7 +130,7 @@ impl Endpoint {
                 } else {
                     Cause::PeerLocatorLost
                 };
-                self.explore(context, cause, now);
+                self.with_reap(context, now, |reap, cx| reap.explore_on(cause, None, cx));
             }
             return;
         };

@@ -230,6 +230,21 @@ impl Reap {
         heard: Option<LocatorPair>,
         cx: &mut Surroundings<'_>,
     ) -> Option<Outcome> {
+        if self.exploration.is_none() {
+            self.reports.clear();
+        }
+        self.explore_on(cause, heard, cx)
+    }
+
+    /// The same right after an exploration that left the context on a pair that is gone: probes of
+    /// that one still count. Their answers are on the way, and if each of them proved nothing and
+    /// began anew in its turn, there were no end to it.
+    pub(crate) fn explore_on(
+        &mut self,
+        cause: Cause,
+        heard: Option<LocatorPair>,
+        cx: &mut Surroundings<'_>,
+    ) -> Option<Outcome> {
         let silence = cx
             .account
             .awaiting_peer()
@@ -242,9 +257,6 @@ impl Reap {
         let test = self.exploration.is_none()
             && matches!(cause, Cause::Silence | Cause::SendTimeout)
             && cx.may_probe(cx.current);
-        if self.exploration.is_none() {
-            self.reports.clear();
-        }
         let first = if test { Some(cx.current) } else { heard };
         let began = self.begin(cause, first, cx);
         if test && began {
@@ -304,7 +316,12 @@ impl Reap {
         if let Some(described) = probe.sent.first() {
             self.reports.received(*described);
         }
-        let arrived = self.reports.arrived(&probe.received, cx.now, cx.current);
+        // What arrived on a pair that is gone since says nothing about those that are left.
+        let arrived = self
+            .reports
+            .arrived(&probe.received, cx.now, cx.current, |pair| {
+                cx.may_probe(pair)
+            });
         if let Some(rtt) = arrived.rtt {
             self.rtt = Some(rtt);
         }

@@ -118,12 +118,14 @@ impl Reports {
     /// Takes in which of our probes the peer has seen.
     ///
     /// A report counts only with the nonce of a probe that was sent, and stands for the pair on which
-    /// that probe was sent: what addresses the peer writes in it does not matter.
+    /// that probe was sent: what addresses the peer writes in it does not matter. Pairs that are not
+    /// `usable` any more prove nothing.
     pub(super) fn arrived(
         &mut self,
         reports: &[ProbeReport],
         now: Instant,
         current: LocatorPair,
+        usable: impl Fn(LocatorPair) -> bool,
     ) -> Arrivals {
         let mut arrivals = Arrivals::default();
         // Oldest first, so that the latest sent remains.
@@ -133,7 +135,7 @@ impl Reports {
                     arrivals.rtt = Some(now.since(probe.at));
                 }
                 probe.reported = true;
-                if arrivals.pair != Some(current) {
+                if arrivals.pair != Some(current) && usable(probe.pair) {
                     arrivals.pair = Some(probe.pair);
                 }
             }
@@ -166,7 +168,7 @@ mod tests {
             ..sent
         };
         let later = Instant::from_micros(25);
-        let arrivals = reports.arrived(&[lying], later, pair(2));
+        let arrivals = reports.arrived(&[lying], later, pair(2), |_| true);
         assert_eq!(arrivals.pair, Some(pair(1)));
         assert_eq!(arrivals.rtt, Some(Duration::from_micros(20)));
     }
@@ -180,7 +182,7 @@ mod tests {
             nonce: ProbeNonce(sent.nonce.0 ^ 1),
             ..sent
         };
-        let arrivals = reports.arrived(&[forged], Instant::from_micros(25), pair(2));
+        let arrivals = reports.arrived(&[forged], Instant::from_micros(25), pair(2), |_| true);
         assert_eq!(arrivals, Arrivals::default());
     }
 
@@ -197,7 +199,7 @@ mod tests {
         let second = reports.send(pair(2), Instant::from_micros(6), &mut rng);
         assert_eq!(second.len(), 2);
         assert_eq!(second[0].source, pair(2).local);
-        reports.arrived(&[first], Instant::from_micros(25), pair(9));
+        reports.arrived(&[first], Instant::from_micros(25), pair(9), |_| true);
         assert_eq!(
             reports
                 .send(pair(3), Instant::from_micros(7), &mut rng)

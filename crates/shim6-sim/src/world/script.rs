@@ -111,6 +111,20 @@ impl World {
                 self.addresses.insert(locator.address, host);
             }
         }
+        self.tell_locators(host, locators);
+    }
+
+    /// An address of `host` goes out of use: packets still come and go by it, but none should
+    /// (deprecated, RFC 4862 §5.5.4).
+    pub fn deprecate(&mut self, host: HostId, index: usize) {
+        let mut locators = self.locators(host).to_vec();
+        locators[index].usable = false;
+        let fault = format!("{host} deprecates {}", locators[index].address);
+        self.trace.note(self.now, Record::Fault(fault));
+        self.tell_locators(host, locators);
+    }
+
+    fn tell_locators(&mut self, host: HostId, locators: Vec<LocalLocator>) {
         self.model.stimulated();
         let now = self.clock_of(host);
         let this = &mut self.hosts[host.0];
