@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::reap::ExplorationPolicy;
+
 /// The numbers a host runs by. [`Config::default`] is the RFCs' section of constants.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -34,6 +36,10 @@ pub struct Config {
     pub initial_probes: u32,
     /// Max Probe Timeout (RFC 5534 §7).
     pub max_probe_timeout: Duration,
+    /// In which order pairs are probed.
+    pub exploration: ExplorationPolicy,
+    /// Pairs that are probed at once when an exploration begins; RFC 5534 §4.3 wants one.
+    pub initial_burst: u32,
 
     /// Silence of a flow that normally answers, after which its pair is tested; the kernel's rules and
     /// the flow tables let packets of such a flow be seen.
@@ -83,6 +89,8 @@ impl Default for Config {
             initial_probe_timeout: Duration::from_millis(500),
             initial_probes: 4,
             max_probe_timeout: secs(60),
+            exploration: ExplorationPolicy::default(),
+            initial_burst: 1,
             suspicious_silence: Duration::from_millis(60),
             test_timeout: Duration::from_millis(40),
             test_interval: secs(1),

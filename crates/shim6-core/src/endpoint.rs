@@ -17,7 +17,7 @@ use crate::event::{Cause, Counters, Event, Resend, Transmit};
 use crate::flow::{FlowTable, FlowUpdate};
 use crate::locator::{LocalLocator, LocalLocators};
 use crate::pair::{LocatorPair, UlidPair};
-use crate::reap::{Reap, State as ReapState};
+use crate::reap::{ExplorationPolicy, History, Reap, State as ReapState};
 use crate::responder::Responder;
 use crate::table::{ContextView, Table, Taken};
 use crate::time::Instant;
@@ -40,6 +40,8 @@ pub struct Endpoint {
     pub(crate) verification_budget: Budget,
     pub(crate) shares: Shares,
     pub(crate) events: VecDeque<Event>,
+    /// What all contexts learned of pairs.
+    pub(crate) history: History,
     /// Kept between calls so that a timer that finds nothing to do allocates nothing.
     pub(crate) reap_outbox: Vec<(LocatorPair, Message)>,
     pub(crate) heuristic: Box<dyn Heuristic>,
@@ -64,6 +66,7 @@ impl Endpoint {
             verification_budget: Budget::new(config.verifications_per_second),
             shares: Shares::default(),
             events: VecDeque::new(),
+            history: History::default(),
             reap_outbox: Vec::new(),
             heuristic,
             candidates: BTreeMap::new(),
@@ -132,6 +135,17 @@ impl Endpoint {
             self.send_exchange_again(&mut context, now);
         }
         self.settle(context, now);
+    }
+
+    /// Probes in another order from now on; explorations that are under way do so in their next round.
+    pub fn set_exploration(&mut self, policy: ExplorationPolicy) {
+        self.config.exploration = policy;
+    }
+
+    /// In which order pairs are probed.
+    #[must_use]
+    pub fn exploration(&self) -> ExplorationPolicy {
+        self.config.exploration
     }
 
     /// Does what is due at `now`. Calling early or twice does nothing.

@@ -38,7 +38,7 @@ pub use event::{Cause, Counters, DropReason, Event, Resend, Transmit};
 pub use flow::{Account, Flow, FlowTable, FlowUpdate, Notice, Path, Tagged, Verdict};
 pub use locator::{LocalLocator, ProbedLocator};
 pub use pair::{LocatorPair, UlidPair};
-pub use reap::State as ReapState;
+pub use reap::{ExplorationPolicy, State as ReapState, UnknownPolicy};
 pub use table::ContextView;
 pub use time::Instant;
 pub use trigger::{Decision, Heuristic, KernelRule, PacketCount, RespondOnly, Seen, VolumeOrAge};

@@ -264,6 +264,13 @@ impl PeerLocators {
         self.verified.len()
     }
 
+    /// Each locator with what the peer says of it.
+    pub(crate) fn with_preferences(&self) -> impl Iterator<Item = (Ipv6Addr, Preference)> + '_ {
+        let told = self.preferences.iter().copied();
+        let told = told.chain(std::iter::repeat(Preference::default()));
+        self.iter().map(VerifiedLocator::address).zip(told)
+    }
+
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.iter().any(|locator| other.contains(locator.address()))
     }

@@ -44,6 +44,8 @@ struct Pace {
     unheard: u32,
     /// What the last one said, whoever asked for it.
     said: Option<ProbeState>,
+    /// For which packet or timer the last one was sent, and how many of them.
+    stimulus: (u64, u32),
 }
 
 #[derive(Debug, Default)]
@@ -55,8 +57,8 @@ pub(crate) struct Model {
     /// Addresses of others that a host has a proof for.
     false_claims: BTreeSet<(HostId, Ipv6Addr)>,
     paces: BTreeMap<(HostId, ContextTag), Pace>,
-    /// Probes sent for the packet or timer that is being handled.
-    for_stimulus: u32,
+    /// Number of the packet or timer that is being handled.
+    stimulus: u64,
 }
 
 impl Model {
@@ -78,7 +80,7 @@ impl Model {
     }
 
     pub(crate) fn stimulated(&mut self) {
-        self.for_stimulus = 0;
+        self.stimulus += 1;
     }
 
     /// A packet of `from` arrived at `to`.
@@ -177,9 +179,18 @@ impl Model {
         /// Probes on the pair in doubt before others are tried.
         const TESTS: u32 = 2;
 
-        self.for_stimulus += 1;
         let pace = self.paces.entry((host, probe.receiver_tag)).or_default();
         let said = pace.said.replace(probe.state);
+        let (last_stimulus, count) = pace.stimulus;
+        let count = if last_stimulus == self.stimulus {
+            count + 1
+        } else {
+            1
+        };
+        pace.stimulus = (self.stimulus, count);
+        if (2..=config.initial_burst).contains(&count) {
+            return Ok(());
+        }
         // An exploration that ended on a pair that is gone meanwhile; and the Send Timeout in InboundOK,
         // which asks for a Probe at once (RFC 5534 §6.4).
         let begins_again =
@@ -187,7 +198,7 @@ impl Model {
         let gives_up_hearing =
             said == Some(ProbeState::InboundOk) && probe.state == ProbeState::Exploring;
         match stimulus {
-            Stimulus::Packet if self.for_stimulus > 1 && !begins_again => {
+            Stimulus::Packet if count > 1 && !begins_again => {
                 return Err(format!("{host} sends two probes for one packet"));
             }
             Stimulus::Packet => return Ok(()),

@@ -119,7 +119,9 @@ impl Endpoint {
         }
         // Only what was sent once tells how long the answer took.
         if exchange.retries == 0 {
-            context.reap.set_rtt(arrived.now.since(exchange.begun));
+            context
+                .reap
+                .note_round_trip(arrived.now.since(exchange.begun));
         }
         context.fell_back = false;
         let half = PeerHalf {

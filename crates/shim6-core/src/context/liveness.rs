@@ -26,6 +26,7 @@ impl Endpoint {
             config: &self.config,
             rng: &mut self.rng,
             account: &context.account,
+            history: &mut self.history,
             announced: &context.announcement,
             acknowledged: &context.acknowledged,
             peer: &context.peer,

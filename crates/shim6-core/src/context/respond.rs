@@ -191,7 +191,7 @@ impl Endpoint {
             // The peer waits for R2 and takes the list from there.
             context.acknowledged = Arc::clone(&context.announcement);
         }
-        context.reap.set_rtt(initiator.round_trip);
+        context.reap.note_round_trip(initiator.round_trip);
         self.adopt(
             &mut context,
             PeerHalf {

@@ -117,7 +117,10 @@ impl Endpoint {
 
     /// How long this context may send into silence unsuspected.
     fn patience(&self, context: &Context, now: Instant) -> Duration {
-        let least = self.config.test_timeout.max(context.reap.rtt() * 2);
+        let least = self
+            .config
+            .test_timeout
+            .max(context.reap.round_trip().smoothed() * 2);
         let heard = context.account.last_received();
         match context.false_alarms.0 {
             0 if heard.is_some_and(|heard| now.since(heard) < CONVERSATION) => Duration::ZERO,

@@ -7,8 +7,9 @@
 //!
 //! Invariant: in Operational the Send and Keepalive Timers never run at the same time.
 
-mod explore;
+mod history;
 mod keepalive;
+mod policy;
 mod probing;
 mod reports;
 
@@ -24,6 +25,8 @@ use crate::flow::Account;
 use crate::locator::{Announcement, PeerLocators};
 use crate::pair::LocatorPair;
 use crate::time::Instant;
+pub(crate) use history::{History, RoundTrip};
+pub use policy::{ExplorationPolicy, UnknownPolicy};
 use probing::Test;
 use reports::Reports;
 
@@ -54,6 +57,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) config: &'a Config,
     pub(crate) rng: &'a mut ChaCha20Rng,
     pub(crate) account: &'a Account,
+    /// What all contexts of this host learned of pairs.
+    pub(crate) history: &'a mut History,
     /// Ls(local).
     pub(crate) announced: &'a Announcement,
     /// Ls(local) as the peer has it: from elsewhere it takes no probe (RFC 5533 §12.4).
@@ -112,8 +117,8 @@ pub(crate) struct Reap {
     probe_due: Option<Instant>,
     /// While the current pair is being asked about a silence.
     test: Option<Test>,
-    /// Round trip of the last probe, or of the exchange that made the context.
-    rtt: Option<Duration>,
+    /// Round trips of probes, and of the exchange that made the context.
+    round_trip: Option<RoundTrip>,
     /// Probes of the present exploration.
     probes: u32,
     probe_interval: Duration,
@@ -132,7 +137,7 @@ impl Reap {
             keepalives: (Instant::default(), 0),
             probe_due: None,
             test: None,
-            rtt: None,
+            round_trip: None,
             probes: 0,
             probe_interval: config.initial_probe_timeout,
             queue: Vec::new(),
@@ -144,14 +149,19 @@ impl Reap {
         self.state
     }
 
-    /// The last round trip that was measured, or a guess that suits most of the Internet.
-    pub(crate) fn rtt(&self) -> Duration {
-        self.rtt.unwrap_or(Duration::from_millis(100))
+    /// How long a round trip takes that is not lost: measured, or a guess that suits most of the
+    /// Internet.
+    pub(crate) fn round_trip(&self) -> RoundTrip {
+        self.round_trip
+            .unwrap_or(RoundTrip::first(Duration::from_millis(100)))
     }
 
     /// Notes a round trip.
-    pub(crate) fn set_rtt(&mut self, rtt: Duration) {
-        self.rtt = Some(rtt);
+    pub(crate) fn note_round_trip(&mut self, measured: Duration) {
+        self.round_trip = Some(
+            self.round_trip
+                .map_or(RoundTrip::first(measured), |known| known.and(measured)),
+        );
     }
 
     pub(crate) fn exploration(&self) -> Option<Exploration> {
@@ -266,7 +276,7 @@ impl Reap {
             //= type=exception
             //= reason=two probes on the pair in use, sooner than half a second apart, ask whether there is anything to explore; what follows keeps the RFC's pace
             //# Initial Probe Timeout 0.5 seconds
-            let wait = cx.config.test_timeout.max(self.rtt() * 2);
+            let wait = cx.config.test_timeout.max(self.round_trip().smoothed() * 2);
             let wait = wait.min(cx.config.initial_probe_timeout);
             self.test = Some(Test {
                 probes_left: 2,
@@ -322,8 +332,9 @@ impl Reap {
             .arrived(&probe.received, cx.now, cx.current, |pair| {
                 cx.may_probe(pair)
             });
-        if let Some(rtt) = arrived.rtt {
-            self.rtt = Some(rtt);
+        for &(pair, rtt) in &arrived.measured {
+            cx.history.note_answer(pair, rtt, cx.now);
+            self.note_round_trip(rtt);
         }
         let proven = arrived.pair;
         match probe.state {
@@ -358,7 +369,7 @@ impl Reap {
                 let answer_on = [proven, Some(cx.current)].into_iter().flatten();
                 let answer_on = answer_on.into_iter().find(|&pair| cx.may_probe(pair));
                 self.probe(answer_on.unwrap_or(arrived_on), cx);
-                Some(self.end(proven, arrived_on))
+                Some(self.end(proven, arrived_on, cx))
             }
             //= https://www.rfc-editor.org/rfc/rfc5534#section-6.9
             //= id=R-053
@@ -374,7 +385,7 @@ impl Reap {
                 }
                 cx.account.start_keepalive_timer(cx.now);
                 self.state = State::Operational;
-                Some(self.end(proven, arrived_on))
+                Some(self.end(proven, arrived_on, cx))
             }
         }
     }

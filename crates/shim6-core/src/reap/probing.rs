@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
-use shim6_cga::VerifiedLocator;
 use shim6_wire::{Message, Probe};
 
-use super::{Exploration, Outcome, Reap, Surroundings, explore};
+use super::policy::{self, Candidate, Known};
+use super::{Exploration, Outcome, Reap, State, Surroundings};
 use crate::event::Cause;
 use crate::pair::LocatorPair;
 
@@ -55,7 +55,18 @@ impl Reap {
         true
     }
 
-    pub(super) fn end(&mut self, proven: Option<LocatorPair>, answered_on: LocatorPair) -> Outcome {
+    pub(super) fn end(
+        &mut self,
+        proven: Option<LocatorPair>,
+        answered_on: LocatorPair,
+        cx: &mut Surroundings<'_>,
+    ) -> Outcome {
+        let patience = self.round_trip().nearly_always();
+        for pair in self.reports.unseen(cx.now, patience) {
+            if Some(pair) != proven {
+                cx.history.note_failure(pair, cx.now);
+            }
+        }
         self.probe_due = None;
         self.test = None;
         self.queue = Vec::new();
@@ -91,11 +102,29 @@ impl Reap {
             self.test = Some(test).filter(|test| test.probes_left > 0);
             return;
         }
+        if self.probes == 0 && self.state == State::Exploring {
+            self.probe_at_once(cx.config.initial_burst.saturating_sub(1), cx);
+        }
         self.probes += 1;
         if self.probes > cx.config.initial_probes {
             self.probe_interval = (self.probe_interval * 2).min(cx.config.max_probe_timeout);
         }
         self.probe_due = Some(cx.now + randomised(self.probe_interval, 20, cx.rng));
+    }
+
+    /// Probes up to `more` pairs without waiting for answers in between; of those that work, the one
+    /// with the shortest way answers first.
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-4.3
+    //= type=exception
+    //= reason=by default there is no burst; an operator who asks for one gets it, once an exploration, and the back-off after it is the RFC's
+    //= id=R-015
+    //# However, all nodes MUST perform this process sequentially and with exponential back-off.
+    fn probe_at_once(&mut self, more: u32, cx: &mut Surroundings<'_>) {
+        for _ in 0..more {
+            if let Some(pair) = self.queue.pop() {
+                self.probe(pair, cx);
+            }
+        }
     }
 
     //= https://www.rfc-editor.org/rfc/rfc5534#section-6.1
@@ -124,10 +153,21 @@ fn explored_order(heard: Option<LocatorPair>, cx: &mut Surroundings<'_>) -> Vec<
         .announced
         .addresses()
         .filter(|&address| all_unknown || known(address));
-    let peer: Vec<_> = cx.peer.iter().map(VerifiedLocator::address).collect();
-    let mut order = explore::order(local, &peer, cx.current, heard, cx.rng);
-    order.reverse();
-    order
+    let candidates = local.flat_map(|local| {
+        cx.peer
+            .with_preferences()
+            .map(move |(peer, preference)| Candidate {
+                pair: LocatorPair { local, peer },
+                peer: preference,
+            })
+    });
+    let known = Known {
+        now: cx.now,
+        failed: cx.current,
+        heard,
+        history: cx.history,
+    };
+    policy::order(candidates.collect(), cx.config.exploration, &known, cx.rng)
 }
 
 /// `nominal`, give or take up to `percent` per cent.

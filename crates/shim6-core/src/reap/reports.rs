@@ -42,12 +42,12 @@ impl SentProbe {
 }
 
 /// What a peer's reports of our probes tell.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Arrivals {
     /// A pair on which a probe arrived: the current one if it is among them, else the latest probed.
     pub(super) pair: Option<LocatorPair>,
-    /// Round trip of the latest of those that had not been reported before.
-    pub(super) rtt: Option<Duration>,
+    /// Round trips of those that had not been reported before, in the order of sending.
+    pub(super) measured: Vec<(LocatorPair, Duration)>,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +106,16 @@ impl Reports {
         self.received.truncate(REPORTED_MAX);
     }
 
+    /// Pairs that were probed at least `patience` ago without the peer having seen it.
+    pub(super) fn unseen(
+        &self,
+        now: Instant,
+        patience: Duration,
+    ) -> impl Iterator<Item = LocatorPair> + '_ {
+        let unseen = move |probe: &&SentProbe| !probe.reported && now.since(probe.at) >= patience;
+        self.sent.iter().filter(unseen).map(|probe| probe.pair)
+    }
+
     /// What the peer is told of its probes.
     //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
     //= id=R-027,R-028
@@ -132,7 +142,7 @@ impl Reports {
         for probe in self.sent.iter_mut().rev() {
             if reports.iter().any(|report| report.nonce == probe.nonce) {
                 if !probe.reported {
-                    arrivals.rtt = Some(now.since(probe.at));
+                    arrivals.measured.push((probe.pair, now.since(probe.at)));
                 }
                 probe.reported = true;
                 if arrivals.pair != Some(current) && usable(probe.pair) {
@@ -170,7 +180,7 @@ mod tests {
         let later = Instant::from_micros(25);
         let arrivals = reports.arrived(&[lying], later, pair(2), |_| true);
         assert_eq!(arrivals.pair, Some(pair(1)));
-        assert_eq!(arrivals.rtt, Some(Duration::from_micros(20)));
+        assert_eq!(arrivals.measured, [(pair(1), Duration::from_micros(20))]);
     }
 
     #[test]

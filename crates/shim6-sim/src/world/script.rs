@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use shim6_cga::SubnetPrefix;
-use shim6_core::{LocalLocator, UlidPair};
+use shim6_core::{ExplorationPolicy, LocalLocator, UlidPair};
 use shim6_wire::MessageType;
 
 use super::World;
@@ -145,6 +145,13 @@ impl World {
             engine.endpoint.handle_trigger(now, ulids);
         }
         self.drain(host, Stimulus::Local);
+    }
+
+    /// `host` probes in another order from now on, until it restarts.
+    pub fn set_exploration(&mut self, host: HostId, policy: ExplorationPolicy) {
+        if let Some(engine) = &mut self.hosts[host.0].engine {
+            engine.endpoint.set_exploration(policy);
+        }
     }
 
     /// Sends any octets in the name of `host`.
