@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Config, DEFAULT_SOCKET};
 use crate::control::{self, Request};
 use crate::demo::{self, DemoArgs};
+use crate::operate::{self, SetCommand};
 use crate::tools::{self, CgaCommand, HbaCommand, KeygenArgs, ToolError};
 use crate::{daemon, host};
 
@@ -36,6 +37,9 @@ enum Command {
     Locators(LocatorsArgs),
     /// Events as they happen, until interrupted.
     Monitor(AskArgs),
+    /// Change a setting of the running daemon, until it ends.
+    #[command(subcommand)]
+    Set(SetCommand),
     /// Print the nftables ruleset, for hosts that load it themselves.
     Rules(RulesArgs),
     /// Make a private key.
@@ -164,6 +168,7 @@ impl Command {
             Self::Contexts(args) => show(&args, Request::Contexts, print_contexts),
             Self::Locators(args) => locators(&args),
             Self::Monitor(args) => monitor(&args),
+            Self::Set(command) => Ok(operate::set(&command)?),
             Self::Rules(args) => {
                 let rules = Config::read(args.config.as_deref())?.rules()?;
                 write!(io::stdout(), "{}", shimq_netfilter::rules::print(&rules))?;

@@ -7,6 +7,7 @@ mod control;
 mod daemon;
 mod demo;
 mod host;
+mod operate;
 mod search;
 mod tools;
 

@@ -76,7 +76,7 @@ fn share_of_best(config: &Config, rounds: u32, seed: u64) -> f64 {
     }
     let mut best = 0;
     for _ in 0..rounds {
-        let broken = scene.world.current_pair(scene.a).unwrap();
+        let broken = scene.world.current_pair(scene.a).expect("one context");
         scene.world.cut(broken);
         let moved = |scene: &TwoHosts| scene.world.current_pair(scene.a) != Some(broken);
         let end = scene.world.now() + secs(60);
@@ -86,7 +86,7 @@ fn share_of_best(config: &Config, rounds: u32, seed: u64) -> f64 {
         assert!(moved(&scene), "seed {seed}");
         // Of those that are left, the two shortest.
         let left: Vec<Pair> = pairs.iter().copied().filter(|&it| it != broken).collect();
-        let found = scene.world.current_pair(scene.a).unwrap();
+        let found = scene.world.current_pair(scene.a).expect("one context");
         best += u32::from(left[..2].contains(&found));
         scene.world.run_for(secs(2));
         scene.world.mend(broken);

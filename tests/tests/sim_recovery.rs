@@ -232,3 +232,35 @@ fn a_provider_that_filters_foreign_sources_is_found_out() {
         );
     }
 }
+
+#[test]
+fn without_hints_recovery_takes_the_send_timeout_and_a_second_at_most() {
+    // The line of Computer Networks 2011, figure 9: no steps, for what was sent into the silence is sent
+    // again when the pair changes.
+    for send_timeout in (3..=30).step_by(3).map(secs) {
+        let spec = |host| HostSpec {
+            suspects: true,
+            config: Config {
+                send_timeout,
+                hints: false,
+                ..Config::default()
+            },
+            ..HostSpec::shim6(locators(host, 2, Proof::Hba))
+        };
+        let mut scene = TwoHosts::of(send_timeout.as_secs(), spec(0), spec(1));
+        let flow = scene.establish(Pattern::request_response(Duration::from_millis(100)));
+        let world = &mut scene.world;
+        world.run_for(secs(20));
+        world.cut(world.current_pair(scene.a).unwrap());
+        let cut_at = world.now();
+        let sent = world.stats(flow).sent;
+        let end = cut_at + secs(60);
+        assert!(world.run_until(end, |world| world.stats(flow).answered > sent));
+        let recovery = world.now().since(cut_at);
+        let most = send_timeout * 105 / 100 + SECOND;
+        assert!(
+            (send_timeout..most).contains(&recovery),
+            "{send_timeout:?}: {recovery:?}"
+        );
+    }
+}

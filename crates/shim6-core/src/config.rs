@@ -41,6 +41,9 @@ pub struct Config {
     /// Pairs that are probed at once when an exploration begins; RFC 5534 §4.3 wants one.
     pub initial_burst: u32,
 
+    /// Whether a silence, an ICMPv6 error or a change of a link makes the current pair be tested before
+    /// the Send Timeout does.
+    pub hints: bool,
     /// Silence of a flow that normally answers, after which its pair is tested; the kernel's rules and
     /// the flow tables let packets of such a flow be seen.
     pub suspicious_silence: Duration,
@@ -91,6 +94,7 @@ impl Default for Config {
             max_probe_timeout: secs(60),
             exploration: ExplorationPolicy::default(),
             initial_burst: 1,
+            hints: true,
             suspicious_silence: Duration::from_millis(60),
             test_timeout: Duration::from_millis(40),
             test_interval: secs(1),

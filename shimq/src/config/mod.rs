@@ -4,6 +4,7 @@
 //! names the line; a value that the RFCs advise against is taken, with a warning.
 
 mod error;
+mod reap;
 mod sections;
 
 #[cfg(test)]
@@ -20,8 +21,9 @@ use shimq_netfilter::rules::{InputHook, Mode, Prefix, RulesetConfig};
 
 use crate::host::{self, AddressMode, HostConfig, InterfaceChoice};
 pub(crate) use error::ConfigError;
+use reap::Reap;
 pub(crate) use sections::Backend;
-use sections::{Datapath, DatapathMode, Exclude, HeuristicName, HookName, Limits, Reap, Trigger};
+use sections::{Datapath, DatapathMode, Exclude, HeuristicName, HookName, Limits, Trigger};
 
 /// Where the daemon listens for commands unless configured otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/shimq/control.sock";
@@ -148,10 +150,7 @@ impl Config {
                 "any other number: 0 marks no packet",
             );
         }
-        if !(1..=65_535).contains(&self.reap.send_timeout) {
-            let given = self.reap.send_timeout.to_string();
-            return refuse("reap.send-timeout", given, "1 to 65535 seconds");
-        }
+        self.reap.validate()?;
         if self.trigger.age == 0 {
             return refuse("trigger.age", "0".into(), "at least 1 second");
         }
@@ -167,18 +166,7 @@ impl Config {
 
     /// Advice that the RFCs give and this configuration does not follow.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        //= https://www.rfc-editor.org/rfc/rfc5534#section-7
-        //= id=R-056,R-057
-        //# As a result, it is RECOMMENDED that an alternate Send
-        //# Timeout value not be under 10 seconds.
-        if !(10..=100).contains(&self.reap.send_timeout) {
-            warnings.push(format!(
-                "reap.send-timeout = {}: between 10 and 100 seconds are RECOMMENDED (RFC 5534 §7)",
-                self.reap.send_timeout
-            ));
-        }
-        warnings
+        self.reap.warnings()
     }
 
     /// The part that takes care of addresses.
@@ -231,13 +219,14 @@ impl Config {
 
     /// The part that the protocol runs by.
     pub(crate) fn core(&self) -> shim6_core::Config {
-        shim6_core::Config {
-            send_timeout: Duration::from_secs(self.reap.send_timeout),
+        let mut core = shim6_core::Config {
             contexts_max: self.limits.contexts,
             contexts_per_site_max: self.limits.contexts_per_site,
             deliver_icmp_errors: self.datapath.deliver_icmp_errors,
             ..shim6_core::Config::default()
-        }
+        };
+        self.reap.apply(&mut core);
+        core
     }
 
     /// When a flow is worth a context.

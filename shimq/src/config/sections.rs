@@ -71,13 +71,6 @@ pub(super) enum HeuristicName {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub(super) struct Reap {
-    /// Send Timeout; 10 to 100 are RECOMMENDED (RFC 5534 §7).
-    pub(super) send_timeout: u64,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Limits {
     /// Contexts held at once; peers may begin three quarters of them.
     pub(super) contexts: usize,
@@ -117,14 +110,6 @@ impl Default for Trigger {
             bytes: volume_or_age.bytes,
             age: volume_or_age.age.as_secs(),
             packets: PacketCount::default().packets,
-        }
-    }
-}
-
-impl Default for Reap {
-    fn default() -> Self {
-        Self {
-            send_timeout: shim6_core::Config::default().send_timeout.as_secs(),
         }
     }
 }

@@ -55,6 +55,9 @@ fn values_that_cannot_be_are_refused_with_what_can() {
         ("[reap]\nsend-timeout = 0", "1 to 65535"),
         ("[limits]\ncontexts = 3", "at least 4"),
         ("[limits]\ncontexts-per-site = 0", "at least 1"),
+        ("[reap]\ninitial-burst = 0", "1 to 16"),
+        ("[reap]\ninitial-probes = 17", "1 to 16"),
+        ("[reap]\nexploration = 'best'", "disjoint-first"),
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.contains(what), "{text}: {error}");

@@ -8,6 +8,7 @@ mod server;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use shim6_core::{ExplorationPolicy, UnknownPolicy};
 
 pub(crate) use client::{ControlError, ask, follow, is_running};
 pub(crate) use server::{Asked, Server};
@@ -24,6 +25,30 @@ pub(crate) enum Request {
     Locators,
     /// Every event from now on.
     Monitor,
+    /// Probe pairs in another order.
+    SetExploration {
+        /// In which.
+        policy: PolicyWord,
+    },
+}
+
+/// A policy as the word for it.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(try_from = "String", into = "&'static str")]
+pub(crate) struct PolicyWord(pub(crate) ExplorationPolicy);
+
+impl TryFrom<String> for PolicyWord {
+    type Error = UnknownPolicy;
+
+    fn try_from(word: String) -> Result<Self, UnknownPolicy> {
+        word.parse().map(Self)
+    }
+}
+
+impl From<PolicyWord> for &'static str {
+    fn from(PolicyWord(policy): PolicyWord) -> Self {
+        policy.as_str()
+    }
 }
 
 /// The daemon's answer.

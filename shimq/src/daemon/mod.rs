@@ -33,7 +33,7 @@ use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::config::{Backend, Config};
-use crate::control::{self, Asked, Request, Response, Server};
+use crate::control::{self, Asked, PolicyWord, Request, Response, Server};
 use crate::host::{self, Host, LocatorsChanged};
 pub(crate) use error::DaemonError;
 use inject::Injector;
@@ -365,6 +365,13 @@ impl Daemon {
                 }
             },
             Request::Monitor => Ok(serde_json::Value::Null),
+            Request::SetExploration {
+                policy: PolicyWord(policy),
+            } => {
+                self.endpoint.set_exploration(policy);
+                tracing::info!(%policy, "pairs are probed in another order");
+                Ok(serde_json::json!({ "exploration": policy.as_str() }))
+            }
         };
         let response = match value {
             Ok(value) => Response::Ok(value),
@@ -391,6 +398,7 @@ impl Daemon {
             established: count(&|view| view.state == State::Established),
             exploring: count(&|view| view.reap != shim6_core::ReapState::Operational),
             mapped: count(&|view| view.current != view.ulids.into()),
+            exploration: self.endpoint.exploration().as_str(),
             locators: self.locators.clone(),
             queues: self
                 .queues

@@ -213,6 +213,7 @@ pub(crate) struct StatusReport {
     pub(crate) established: usize,
     pub(crate) exploring: usize,
     pub(crate) mapped: usize,
+    pub(crate) exploration: &'static str,
     pub(crate) locators: Vec<Ipv6Addr>,
     pub(crate) queues: Vec<QueueReport>,
     pub(crate) counters: CountersReport,

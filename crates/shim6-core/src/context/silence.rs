@@ -106,10 +106,11 @@ impl Endpoint {
         }
     }
 
-    /// Asks the peer on the current pair whether it is heard, unless that was asked lately.
+    /// Asks the peer on the current pair whether it is heard, unless that was asked lately or hints
+    /// count for nothing.
     pub(crate) fn test_current_pair(&mut self, context: &mut Context, now: Instant) {
         let idle = context.reap.state() == reap::State::Operational;
-        if idle && now.since(context.tested_at) >= self.config.test_interval {
+        if self.config.hints && idle && now.since(context.tested_at) >= self.config.test_interval {
             context.tested_at = now;
             self.explore(context, Cause::Silence, now);
         }
