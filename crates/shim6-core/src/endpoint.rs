@@ -110,6 +110,7 @@ impl Endpoint {
                     self.explore(&mut context, Cause::LocalLocatorLost, now);
                 }
                 self.start_update(&mut context, now);
+                self.heed_preferences(&mut context, now);
             }
             self.settle(context, now);
         }

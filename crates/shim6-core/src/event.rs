@@ -41,6 +41,8 @@ pub enum Cause {
     LocalLocatorLost,
     /// The peer no longer lists an address of the current pair (RFC 5533 §10.4).
     PeerLocatorLost,
+    /// An end would rather be reached at another address (RFC 5533 §10.4).
+    Preference,
     /// The peer lost the context and says so with R1bis (RFC 5533 §7.5).
     PeerLostContext,
     /// The peer uses our context's tag for another one (RFC 5533 §7.15).
@@ -67,6 +69,7 @@ impl Cause {
             Self::PeerExploring => "peer-exploring",
             Self::LocalLocatorLost => "local-locator-lost",
             Self::PeerLocatorLost => "peer-locator-lost",
+            Self::Preference => "preference",
             Self::PeerLostContext => "peer-lost-context",
             Self::Confusion => "confusion",
             Self::NoAnswer => "no-answer",

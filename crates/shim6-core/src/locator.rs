@@ -12,7 +12,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 use shim6_cga::{Pds, PeerPds, SigningKey, VerifiedLocator, verify_hba};
 use shim6_wire::{
-    Generation, ListedLocator, LocatorList, LocatorOptions, Preference, VerificationMethod,
+    Generation, ListedLocator, LocatorList, LocatorOptions, LocatorPreferences, Preference,
+    VerificationMethod,
 };
 
 /// Most locators that this host lists, so that I2bis with a 2048-bit key stays within 1280 octets.
@@ -35,12 +36,16 @@ pub struct LocalLocator {
     /// Whether packets can be sent from it now. One that is not usable stays a ULID: its link may
     /// come back, and connections that live on it go on over other locators.
     pub usable: bool,
+    /// How gladly this host is reached there, which its peers are told (RFC 5533 §5.15.3).
+    pub preference: Preference,
 }
 
 /// What the peers of one local ULID are told: Ls(local) and its proof.
 #[derive(Debug)]
 pub(crate) struct Announcement {
     list: LocatorList,
+    /// In the order of `list`; `None` if the peers never need to be told that all are alike.
+    preferences: Option<Vec<Preference>>,
     pds: Arc<Pds>,
     signature: Option<Vec<u8>>,
 }
@@ -55,7 +60,18 @@ impl Announcement {
             //# in a Locator List option that the peer can determine whether or not two contexts
             //# have the same host as the peer
             list: Some(self.list.clone()),
-            preferences: None,
+            //= https://www.rfc-editor.org/rfc/rfc5533#section-10.1
+            //= id=S-040
+            //# Any Locator Preference option, whether sent in the same Update Request or in some future
+            //# Update Request, will use that generation number to make sure the preferences get applied
+            //# to the correct version of the locator list.
+            preferences: self
+                .preferences
+                .as_ref()
+                .map(|preferences| LocatorPreferences {
+                    generation: self.list.generation,
+                    elements: preferences.clone(),
+                }),
             //= https://www.rfc-editor.org/rfc/rfc5533#section-5.6
             //= id=S-025,S-026,S-030,S-037,S-090,S-119
             //# This option MUST be included in the I2 message when the locator list is included
@@ -72,6 +88,30 @@ impl Announcement {
     pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv6Addr> + '_ {
         self.list.locators.iter().map(|locator| locator.address)
     }
+
+    /// How gladly this host is reached at `address`.
+    pub(crate) fn preference(&self, address: Ipv6Addr) -> Preference {
+        let index = self.addresses().position(|listed| listed == address);
+        let told = index.and_then(|index| self.preferences.as_ref()?.get(index));
+        told.copied().unwrap_or_default()
+    }
+
+    fn prefers_like(&self, preferences: &[Preference]) -> bool {
+        match &self.preferences {
+            Some(known) => known == preferences,
+            None => preferences.iter().all(|p| *p == Preference::default()),
+        }
+    }
+
+    /// The same list with other preferences.
+    fn preferring(&self, preferences: Vec<Preference>) -> Self {
+        Self {
+            list: self.list.clone(),
+            preferences: Some(preferences),
+            pds: Arc::clone(&self.pds),
+            signature: self.signature.clone(),
+        }
+    }
 }
 
 /// Ls(local), and one announcement for each address that can be a ULID.
@@ -86,14 +126,17 @@ impl LocalLocators {
         let former = std::mem::take(&mut self.announcements);
         for ulid in locators {
             let listed = listed_for(ulid, locators);
-            //= https://www.rfc-editor.org/rfc/rfc5533#section-10.1
-            //= id=S-139
-            //# the host picks a new random, local generation number, records this in the context,
-            //# and puts it in the Locator List option.
-            let announcement = former
-                .get(&ulid.address)
-                .filter(|known| known.list.locators == listed)
-                .map_or_else(|| Arc::new(announce(ulid, listed, rng)), Arc::clone);
+            let preferences = preferences_of(&listed, locators);
+            let known = former.get(&ulid.address);
+            let announcement = match known.filter(|known| known.list.locators == listed) {
+                Some(known) if known.prefers_like(&preferences) => Arc::clone(known),
+                Some(known) => Arc::new(known.preferring(preferences)),
+                //= https://www.rfc-editor.org/rfc/rfc5533#section-10.1
+                //= id=S-139
+                //# the host picks a new random, local generation number, records this in the context,
+                //# and puts it in the Locator List option.
+                None => Arc::new(announce(ulid, listed, preferences, rng)),
+            };
             self.announcements.insert(ulid.address, announcement);
         }
     }
@@ -132,9 +175,20 @@ fn listed_for(ulid: &LocalLocator, locators: &[LocalLocator]) -> Vec<ListedLocat
         .collect()
 }
 
+/// The preferences of what is listed, in its order.
+fn preferences_of(listed: &[ListedLocator], locators: &[LocalLocator]) -> Vec<Preference> {
+    let preference = |listed: &ListedLocator| {
+        let is_it = |locator: &&LocalLocator| locator.address == listed.address;
+        let locator = locators.iter().find(is_it);
+        locator.map_or_else(Preference::default, |locator| locator.preference)
+    };
+    listed.iter().map(preference).collect()
+}
+
 fn announce(
     ulid: &LocalLocator,
     locators: Vec<ListedLocator>,
+    preferences: Vec<Preference>,
     rng: &mut ChaCha20Rng,
 ) -> Announcement {
     let generation = Generation(rng.next_u32());
@@ -158,6 +212,8 @@ fn announce(
             generation,
             locators,
         },
+        preferences: Some(preferences)
+            .filter(|all| all.iter().any(|p| *p != Preference::default())),
         pds: Arc::clone(&ulid.pds),
         signature,
     }
@@ -258,6 +314,13 @@ impl PeerLocators {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = VerifiedLocator> + '_ {
         self.verified.iter().copied()
+    }
+
+    /// What the peer says of `address`.
+    pub(crate) fn preference(&self, address: Ipv6Addr) -> Preference {
+        let index = self.iter().position(|known| known.address() == address);
+        let told = index.and_then(|index| self.preferences.get(index));
+        told.copied().unwrap_or_default()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 use shim6_cga::VerifiedLocator;
-use shim6_wire::{ContextTag, Fii, InitiatorNonce};
+use shim6_wire::{ContextTag, Fii, InitiatorNonce, Preference};
 
 use crate::context::{Context, State};
 use crate::flow::{Account, Flow};
@@ -250,6 +250,10 @@ pub struct ContextView {
     pub local_locators: Vec<std::net::Ipv6Addr>,
     /// Ls(peer), all verified.
     pub peer_locators: Vec<std::net::Ipv6Addr>,
+    /// How gladly this host is reached at each of `local_locators`.
+    pub local_preferences: Vec<Preference>,
+    /// How gladly the peer is reached at each of `peer_locators`, as it told.
+    pub peer_preferences: Vec<Preference>,
     /// What passed.
     pub account: Arc<Account>,
     /// Whether this host began it.
@@ -270,6 +274,16 @@ impl ContextView {
             current: context.current.pair(),
             local_locators: context.announcement.addresses().collect(),
             peer_locators: context.peer.iter().map(VerifiedLocator::address).collect(),
+            local_preferences: context
+                .announcement
+                .addresses()
+                .map(|address| context.announcement.preference(address))
+                .collect(),
+            peer_preferences: context
+                .peer
+                .iter()
+                .map(|locator| context.peer.preference(locator.address()))
+                .collect(),
             account: Arc::clone(&context.account),
             initiated: context.site.is_none(),
             created: context.created,

@@ -9,6 +9,7 @@ use shim6_cga::{
     MultiPrefix, Pds, SigningKey, SubnetPrefix, form_address, form_hba_set, random_nonce,
 };
 use shim6_core::LocalLocator;
+use shim6_wire::Preference;
 
 /// Keys that hosts share out among them: making one costs more than a simulated day.
 const KEYS: usize = 4;
@@ -74,5 +75,6 @@ fn locator((address, pds): (Ipv6Addr, Pds), key: Option<Arc<SigningKey>>) -> Loc
         pds: Arc::new(pds),
         key,
         usable: true,
+        preference: Preference::default(),
     }
 }

@@ -248,6 +248,7 @@ impl Daemon {
                 pds: locator.pds.clone(),
                 key: locator.key.clone(),
                 usable: locator.usable,
+                preference: shim6_wire::Preference::default(),
             })
             .collect();
         for locator in &changed.locators {

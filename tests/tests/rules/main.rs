@@ -14,6 +14,7 @@ mod exploring;
 mod icmp;
 mod limits;
 mod lookup;
+mod preferences;
 mod responding;
 mod timers;
 mod updates;

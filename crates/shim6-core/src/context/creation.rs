@@ -116,6 +116,7 @@ mod tests {
 
     use rand_core::SeedableRng;
     use shim6_cga::{MultiPrefix, form_hba_set, random_nonce};
+    use shim6_wire::Preference;
 
     use super::*;
     use crate::locator::LocalLocator;
@@ -136,6 +137,7 @@ mod tests {
             pds: Arc::new(pds),
             key: None,
             usable: true,
+            preference: Preference::default(),
         };
         endpoint.handle_local_locators(Instant::from_micros(1), &[locator]);
         (endpoint, address)

@@ -39,11 +39,15 @@ impl Endpoint {
         context.account.stop_keepalive_timer();
     }
 
-    /// Looks for another pair if the peer no longer lists where payload goes.
+    /// Looks for another pair if the peer no longer lists where payload goes, or likes another better.
     pub(super) fn doubt_stale_pair(&mut self, context: &mut Context, now: Instant) {
-        if context.state.has_peer() && !context.peer.contains(context.current.peer.address()) {
+        if !context.state.has_peer() {
+            return;
+        }
+        if !context.peer.contains(context.current.peer.address()) {
             self.explore(context, Cause::PeerLocatorLost, now);
         }
+        self.heed_preferences(context, now);
     }
 
     /// Takes over CT(peer) and Ls(peer); ends contexts that the peer must have forgotten.

@@ -110,7 +110,9 @@ impl Endpoint {
             .account
             .last_received()
             .is_some_and(|at| at > exploration.since);
-        let unfounded = exploration.cause == Cause::Silence && heard;
+        let worse = |next: &CurrentPair| context.standing(next.pair()) >= context.standing(from);
+        let unfounded = (exploration.cause == Cause::Silence && heard)
+            || (exploration.cause == Cause::Preference && next.as_ref().is_some_and(worse));
         let Some(next) = next.filter(|_| !unfounded) else {
             if inbound_moved {
                 // Our direction works and the peer's did not: what it sent in answer is lost.

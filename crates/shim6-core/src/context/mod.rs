@@ -4,7 +4,7 @@
 //! other contexts or answers without one; they are grouped here by what they are for:
 //! [`creation`], [`initiate`] and [`respond`] (I1, R1, I2, R2), [`establish`] (what both ends do alike),
 //! [`exchange`] (repetition), [`recover`] (R1bis, I2bis), [`update`], [`liveness`] (REAP), [`locators`]
-//! (what a peer claims and proves), [`silence`] (suspecting a pair before REAP does).
+//! (what a peer claims and proves), [`preference`] (what it likes), [`silence`] (suspecting a pair before REAP does).
 
 mod creation;
 mod establish;
@@ -12,6 +12,7 @@ mod exchange;
 mod initiate;
 mod liveness;
 mod locators;
+mod preference;
 mod recover;
 mod respond;
 mod silence;

@@ -114,6 +114,7 @@ impl Endpoint {
         if !context.peer.contains(context.current.peer.address()) {
             self.explore(context, Cause::PeerLocatorLost, arrived.now);
         }
+        self.heed_preferences(context, arrived.now);
     }
 
     /// RFC 5533 §10.5; the caller found the context and checked the addresses.

@@ -51,7 +51,12 @@ impl Reap {
         });
         self.probes = 0;
         self.probe_interval = cx.config.initial_probe_timeout;
-        self.queue = explored_order(heard, cx);
+        self.queue = match heard {
+            // Nothing is wrong: the pair that is liked better is asked, and if it is silent the current
+            // one, so that this ends.
+            Some(better) if cause == Cause::Preference => vec![cx.current, better, better, better],
+            Some(_) | None => explored_order(heard, cx),
+        };
         true
     }
 

@@ -1,0 +1,100 @@
+//! Leaving a pair that works for one that both ends like better (RFC 5533 §5.15.3, §10.4).
+//!
+//! Each end says of its own locators how gladly it is reached there. Nothing is moved by that alone: the
+//! better pair is probed, payload goes on where it goes, and only an answer moves it. A better pair that
+//! does not answer is let be, until either end says something new.
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::RngCore;
+use shim6_wire::{Preference, PreferenceFlags};
+
+use super::Context;
+use crate::endpoint::Endpoint;
+use crate::event::Cause;
+use crate::pair::LocatorPair;
+use crate::reap;
+use crate::time::Instant;
+
+/// How gladly both ends use a pair together: the lower, the better.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Standing {
+    /// Whether an end knows that its address does not work.
+    broken: bool,
+    /// Ends whose address is less stable than others.
+    transient: u8,
+    /// Both priorities together.
+    priority: u16,
+}
+
+impl Standing {
+    fn of(local: Preference, peer: Preference) -> Self {
+        let says = |flag| [local, peer].map(|end| end.flags.contains(flag));
+        Self {
+            broken: says(PreferenceFlags::BROKEN).contains(&true),
+            transient: says(PreferenceFlags::TRANSIENT).map(u8::from).iter().sum(),
+            priority: u16::from(local.priority) + u16::from(peer.priority),
+        }
+    }
+}
+
+impl Context {
+    /// How gladly both ends use `pair`.
+    pub(super) fn standing(&self, pair: LocatorPair) -> Standing {
+        let local = self.announcement.preference(pair.local);
+        Standing::of(local, self.peer.preference(pair.peer))
+    }
+
+    /// A pair that both ends like best, if they like it better than the current one. Of equals one is
+    /// drawn by their weights, as SRV records are (RFC 2782).
+    fn better_pair(&self, rng: &mut ChaCha20Rng) -> Option<LocatorPair> {
+        let weight = |pair: &LocatorPair| {
+            let local = self.announcement.preference(pair.local).weight;
+            let peer = self.peer.preference(pair.peer).weight;
+            u32::from(local.max(1)) * u32::from(peer.max(1))
+        };
+        let pairs: Vec<LocatorPair> = self
+            .announcement
+            .addresses()
+            .filter(|&local| self.acknowledged.contains(local))
+            .flat_map(|local| {
+                let to = move |peer: shim6_cga::VerifiedLocator| LocatorPair {
+                    local,
+                    peer: peer.address(),
+                };
+                self.peer.iter().map(to)
+            })
+            .collect();
+        let best = pairs.iter().map(|&pair| self.standing(pair)).min()?;
+        if best >= self.standing(self.current.pair()) {
+            return None;
+        }
+        let equals = || pairs.iter().filter(|&&pair| self.standing(pair) == best);
+        let total: u32 = equals().map(weight).sum();
+        let mut drawn = rng.next_u32() % total.max(1);
+        let chosen = equals().find(|pair| {
+            let hit = drawn < weight(pair);
+            drawn = drawn.saturating_sub(weight(pair));
+            hit
+        });
+        chosen.copied()
+    }
+}
+
+impl Endpoint {
+    /// Looks whether the ends now like another pair better than the current one, and probes it if so.
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
+    //= id=S-151
+    //# The host uses the reachability
+    //# exploration procedure described in [4] to verify that the new locator
+    //# is reachable before changing Lp(peer).
+    pub(crate) fn heed_preferences(&mut self, context: &mut Context, now: Instant) {
+        if context.reap.state() != reap::State::Operational {
+            return;
+        }
+        if let Some(better) = context.better_pair(&mut self.rng) {
+            self.with_reap(context, now, |reap, cx| {
+                reap.explore(Cause::Preference, Some(better), cx)
+            });
+        }
+    }
+}
