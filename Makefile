@@ -8,12 +8,13 @@ BUILD_PACKAGES := build-essential pkg-config libmnl-dev libnftnl-dev
 DEMO_PACKAGES  := iproute2 nftables curl python3 util-linux
 TEST_PACKAGES  := iputils-ping tcpdump tshark ethtool procps
 
-.PHONY: demo test check bench conformance test-vm deps-demo deps-test deps-bench help
+.PHONY: demo test check bench recovery conformance test-vm deps-demo deps-test deps-bench help
 
 help:
 	@echo 'make demo         a TCP connection outlives its path, on two hosts made for it'
 	@echo 'make test         everything that CI runs'
 	@echo 'make bench        what packets cost, with shimq and otherwise, side by side'
+	@echo 'make recovery     how long applications notice a failed path, beside MPTCP'
 	@echo 'make conformance  who obeys the RFCs where, and which test proves it'
 	@echo 'make test-vm      the same path failure on Debian'\''s stock kernel, in QEMU'
 
@@ -31,6 +32,11 @@ test: deps-test
 bench: deps-bench
 	$(CARGO) build --release --locked -p shimq -p shimq-benches
 	$${CARGO_TARGET_DIR:-target}/release/datapath $(BENCH_ARGS)
+
+# A quick look: make recovery RECOVERY_ARGS='--runs 3 --healthy 10'
+recovery: deps-bench
+	$(CARGO) build --release --locked -p shimq -p shimq-benches
+	$${CARGO_TARGET_DIR:-target}/release/recovery $(RECOVERY_ARGS)
 
 # The whole list; `make conformance CONFORMANCE_ARGS=--missing` prints the gaps alone.
 conformance:

@@ -1,1 +1,18 @@
-//! What the mechanisms cost, measured beside the plain way to do the same: `cargo bench`.
+//! What the measuring programs share: daemons on hosts of a testbed, traffic that notices silences,
+//! percentiles and plots.
+//!
+//! What the mechanisms cost, measured beside the plain way to do the same, is in `cargo bench` and the
+//! program `datapath`; how long recovery takes is in `recovery`.
+
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "figures have three digits that count"
+)]
+
+pub mod application;
+pub mod chart;
+pub mod daemon;
+pub mod error;
+pub mod machine;
+pub mod moment;
+pub mod percentiles;

@@ -11,7 +11,6 @@
 
 mod campaign;
 mod error;
-mod machine;
 mod meter;
 mod network;
 mod report;
@@ -32,9 +31,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use campaign::Plan;
 use error::BenchError;
-use machine::Machine;
 use report::Setting;
 use scale::Load;
+use shimq_benches::machine::Machine;
 use variant::{Tools, Variant};
 
 /// Measures what packets cost, with shimq and otherwise.

@@ -9,10 +9,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::BenchError;
-use crate::machine::Machine;
 use crate::results::{LoadRecord, Record, Results};
 use crate::small_flows::SmallFlows;
 use crate::targets::{self, Target};
+use shimq_benches::machine::Machine;
 
 /// How the figures were had.
 #[derive(Debug, Serialize)]

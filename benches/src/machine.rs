@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// The machine, as the tables name it.
 #[derive(Debug, Serialize)]
-pub(crate) struct Machine {
+pub struct Machine {
     kernel: String,
     processor: String,
     processors: usize,
@@ -19,7 +19,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Looks around; before the first round.
-    pub(crate) fn look() -> Self {
+    pub fn look() -> Self {
         let system = rustix::system::uname();
         let [name, release] =
             [system.sysname(), system.release()].map(|text| text.to_string_lossy());
@@ -40,12 +40,12 @@ impl Machine {
     }
 
     /// After the last round.
-    pub(crate) fn look_again(&mut self) {
+    pub fn look_again(&mut self) {
         self.load_after = load();
     }
 
     /// Whether somebody else was at work when the rounds began.
-    pub(crate) fn was_busy(&self) -> bool {
+    pub fn was_busy(&self) -> bool {
         let last_minute = self.load_before.split(' ').next();
         last_minute
             .and_then(|load| load.parse().ok())
@@ -53,12 +53,12 @@ impl Machine {
     }
 
     /// How many there are.
-    pub(crate) fn processors(&self) -> usize {
+    pub fn processors(&self) -> usize {
         self.processors
     }
 
     /// One line.
-    pub(crate) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         let Self {
             kernel,
             processor,

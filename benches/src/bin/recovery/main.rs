@@ -1,0 +1,159 @@
+//! `make recovery`: how long an application notices that its path failed.
+//!
+//! Two hosts with two providers each, a round trip of 20 ms on every path, a daemon on each host with
+//! all of its timers at their defaults. An application runs for a while, then the pair of addresses
+//! that carries its data fails, and the silence of the receiving end is measured. Over the same
+//! network, in the same trial, the same is done to the kernel's MPTCP with two subflows. Trials mostly
+//! wait, so that several are played at a time; on a machine that is busy otherwise, figures are worse
+//! than they should be, and the report names the load.
+
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "figures have three digits that count"
+)]
+
+mod healthy;
+mod report;
+mod results;
+mod scenario;
+mod silence;
+mod stage;
+mod trial;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use shimq_benches::application::Pattern;
+use shimq_benches::daemon::Program;
+use shimq_benches::error::LabError;
+use shimq_benches::machine::Machine;
+
+use report::Setting;
+use results::Results;
+use scenario::Scenario;
+
+/// Measures how long applications notice failed paths.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Runs of each scenario.
+    #[arg(long, default_value_t = 45)]
+    runs: u64,
+    /// Trials at a time, each on a network of its own.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=64))]
+    jobs: u64,
+    /// Only scenarios whose title contains one of these words.
+    #[arg(long)]
+    only: Vec<String>,
+    /// How long a healthy but rough path is used, seconds; 0 leaves it out.
+    #[arg(long, default_value_t = 120)]
+    healthy: u64,
+    /// The program; the one beside this one if not given.
+    #[arg(long)]
+    shimq: Option<PathBuf>,
+    /// Where the files go.
+    #[arg(long, default_value = "target/recovery")]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), LabError> {
+    shimq_testbed::gain_privilege()?;
+    let mut machine = Machine::look();
+    let program = Program::prepare(arguments.shimq.as_deref())?;
+    let scenarios: Vec<Scenario> = Scenario::all()
+        .into_iter()
+        .filter(|scenario| arguments.wants(&scenario.title()))
+        .collect();
+    let trials: VecDeque<(Scenario, u64)> = (0..arguments.runs)
+        .flat_map(|run| scenarios.iter().map(move |scenario| (*scenario, run)))
+        .collect();
+    let healthy: Vec<Pattern> = [Pattern::Paced, Pattern::Call]
+        .into_iter()
+        .filter(|_| arguments.healthy > 0 && arguments.only.is_empty())
+        .collect();
+
+    let steps = trials.len() as u64 + arguments.healthy * healthy.len() as u64;
+    let progress = ProgressBar::new(steps);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta:>4}  {msg}") {
+        progress.set_style(style);
+    }
+    let mut results = Results::default();
+    for pattern in healthy {
+        progress.set_message(format!("a healthy but rough path: {pattern:?}"));
+        let time = Duration::from_secs(arguments.healthy);
+        match healthy::observe(pattern, time, &program, &progress) {
+            Ok(healthy) => results.healthy.push(healthy),
+            Err(error) => results.failures.push(format!("rough path: {error}")),
+        }
+    }
+    let trials = Mutex::new(trials);
+    let results = Mutex::new(results);
+    thread::scope(|scope| {
+        for _ in 0..arguments.jobs {
+            scope.spawn(|| work(&trials, &results, &program, &progress));
+        }
+    });
+    progress.finish_and_clear();
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    machine.look_again();
+    let setting = Setting {
+        runs: arguments.runs,
+        jobs: arguments.jobs as usize,
+        machine,
+    };
+    let table = report::write(&results, &setting, &arguments.out)?;
+    println!("{table}");
+    println!("All of it, and a plot, in {}.", arguments.out.display());
+    Ok(())
+}
+
+/// Plays trials until none is left.
+fn work(
+    trials: &Mutex<VecDeque<(Scenario, u64)>>,
+    results: &Mutex<Results>,
+    program: &Program,
+    progress: &ProgressBar,
+) {
+    // A panic elsewhere leaves neither list half changed.
+    let next = || {
+        trials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+    };
+    while let Some((scenario, run)) = next() {
+        progress.set_message(format!("run {}: {}", run + 1, scenario.title()));
+        let outcome = trial::play(scenario, run, program);
+        let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(outcomes) => results.outcomes.extend(outcomes),
+            Err(error) => {
+                let failure = format!("run {}, {}: {error}", run + 1, scenario.title());
+                progress.suspend(|| eprintln!("{failure}"));
+                results.failures.push(failure);
+            }
+        }
+        progress.inc(1);
+    }
+}
+
+impl Arguments {
+    fn wants(&self, title: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|word| title.contains(word.as_str()))
+    }
+}

@@ -1,0 +1,66 @@
+//! Why a measurement cannot go on.
+
+use std::io;
+use std::path::PathBuf;
+
+use shimq_testbed::TestbedError;
+
+/// What went wrong, and what to do about it where that is known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LabError {
+    /// Namespaces, programs.
+    #[error(transparent)]
+    Testbed(#[from] TestbedError),
+    /// The operating system refused.
+    #[error("{action}: {source}")]
+    Io {
+        /// What was attempted.
+        action: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// There is no program to measure.
+    #[error(
+        "there is no program {path}: build it with `cargo build --release -p shimq`, or name another with --shimq"
+    )]
+    NoProgram {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Something did not come true in time.
+    #[error("waited in vain until {condition}")]
+    TooLate {
+        /// What did not.
+        condition: String,
+    },
+    /// A daemon ended, or did not do what it is for.
+    #[error("shimq on {host} {problem}: {log}")]
+    Daemon {
+        /// The host.
+        host: String,
+        /// What is wrong.
+        problem: &'static str,
+        /// The last lines of its log.
+        log: String,
+    },
+    /// A plot cannot be drawn.
+    #[error("cannot draw {file}: {reason}")]
+    Plot {
+        /// The file.
+        file: PathBuf,
+        /// What the drawing library said.
+        reason: String,
+    },
+}
+
+impl LabError {
+    /// Returns a closure for `map_err` that says what was attempted.
+    pub fn io<E: Into<io::Error>>(action: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let action = action.into();
+        move |source| Self::Io {
+            action,
+            source: source.into(),
+        }
+    }
+}
