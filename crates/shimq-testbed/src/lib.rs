@@ -9,6 +9,7 @@
 //! Namespaces need privilege. A program calls [`gain_privilege`] before anything else: as root
 //! it does nothing, for anyone else it starts the program again as root of a user namespace.
 
+mod advertise;
 mod capture;
 mod emulator;
 mod error;
@@ -19,6 +20,7 @@ mod programs;
 mod router;
 mod two_hosts;
 
+pub use advertise::{AdvertisedPrefix, RouterAdvertisement};
 pub use capture::Capture;
 pub use emulator::{Emulator, Path, PathCounts};
 pub use error::TestbedError;

@@ -21,8 +21,10 @@ mod anchor;
 mod error;
 mod form;
 mod keeper;
+mod lifetime;
 mod netlink;
 mod prefer;
+mod prefixes;
 mod release;
 mod routes;
 mod routing;
@@ -213,7 +215,7 @@ impl Host {
                 )
             }
         };
-        if form::prefixes(watch.snapshot(), &config.interfaces, |_, _| false).is_empty() {
+        if prefixes::prefixes(watch.snapshot(), &config.interfaces, |_, _| false).is_empty() {
             tracing::warn!("{}", HostError::NoGlobalPrefix);
         }
         let anchors = Anchors::start(kernel.clone()).await?;

@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use shim6_cga::{Kind, Pds};
 
+use super::lifetime::Lifetime;
 use super::netlink::Kernel;
 use super::routing::tables_by_locator;
 use super::store::Store;
-use super::watch::{InterfaceAddress, Lifetime, Snapshot};
+use super::watch::{InterfaceAddress, Snapshot};
 use super::{HostConfig, HostError};
 
 /// How an address is proven.
