@@ -5,8 +5,10 @@
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddrV6};
-use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
 use rustix::net::sockopt::{set_ipv6_multicast_hops, set_ipv6_multicast_if};
 use rustix::net::{
@@ -48,8 +50,26 @@ impl RouterAdvertisement {
     }
 
     /// The same from the network namespace of the calling thread.
+    ///
+    /// Tries again for a while: kernels (6.18) refuse now and then, for seconds on end, to send to all
+    /// nodes, and say EINVAL.
     pub fn send_here(&self, link: &str) -> io::Result<()> {
-        let socket = icmpv6_socket()?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.try_send(link) {
+                Err(Errno::INVAL) if Instant::now() < deadline => thread::sleep(PAUSE),
+                sent => return Ok(sent?),
+            }
+        }
+    }
+
+    fn try_send(&self, link: &str) -> rustix::io::Result<()> {
+        let socket = socket_with(
+            AddressFamily::INET6,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            Some(ipproto::ICMPV6),
+        )?;
         let interface = name_to_index(&socket, link)?;
         // RFC 4861 §6.1.2: anything less came from beyond the link, and is ignored.
         set_ipv6_multicast_hops(&socket, 255)?;
@@ -81,15 +101,9 @@ impl RouterAdvertisement {
     }
 }
 
-fn icmpv6_socket() -> io::Result<OwnedFd> {
-    let socket = socket_with(
-        AddressFamily::INET6,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        Some(ipproto::ICMPV6),
-    )?;
-    Ok(socket)
-}
+/// How long sending is tried, and how often.
+const PATIENCE: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(20);
 
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 

@@ -36,7 +36,9 @@ pub(crate) struct Config {
     interfaces: Vec<String>,
     /// Interfaces that are left alone; wins over `interfaces`.
     exclude_interfaces: Vec<String>,
-    /// `form`: a CGA for each prefix; `as-configured`: addresses and parameter files that are there.
+    /// `form`: a CGA for each prefix, beside the addresses that are there; `from-advertisements`: a
+    /// CGA for each prefix that a router advertises, in place of the kernel's own (SLAAC);
+    /// `as-configured`: addresses and parameter files that are there.
     addresses: Addresses,
     /// Security parameter of the CGAs that are formed, 0 to 2 (RFC 3972 §2).
     sec: u8,
@@ -59,6 +61,7 @@ pub(crate) struct Config {
 #[serde(rename_all = "kebab-case")]
 enum Addresses {
     Form,
+    FromAdvertisements,
     AsConfigured,
 }
 
@@ -178,6 +181,7 @@ impl Config {
             },
             addresses: match self.addresses {
                 Addresses::Form => AddressMode::Form,
+                Addresses::FromAdvertisements => AddressMode::FromAdvertisements,
                 Addresses::AsConfigured => AddressMode::AsConfigured,
             },
             sec: self.sec,

@@ -1,6 +1,7 @@
 //! One CGA for each prefix of the chosen interfaces.
 //!
-//! Decides which prefixes deserve one, and keeps the address on the interface from then on: formed
+//! Decides what becomes of the prefixes that others have addresses in, or that routers advertise:
+//! an address in each, kept on the interface from then on. It is formed
 //! once, kept in the [`Store`], added beside the addresses that are there, in step with their
 //! lifetimes, and replaced if duplicate address detection finds another owner. It is marked with
 //! [`PROTOCOL`] and brings no route of its own, so taking it away again leaves no trace. It is not
@@ -22,11 +23,12 @@ use shim6_cga::{
 };
 use tokio::task::JoinSet;
 
+use super::advertised::Advertised;
 use super::lifetime::{Lifetime, Lifetimes};
 use super::netlink::Kernel;
 use super::prefixes::{PREFIX_LEN, PrefixState, prefixes};
 use super::store::{Parameters, Store};
-use super::watch::{InterfaceAddress, Snapshot};
+use super::watch::{InterfaceAddress, News, Snapshot};
 use super::{HostError, InterfaceChoice, PROTOCOL, SubnetPrefix};
 use crate::search::all_processors;
 
@@ -40,6 +42,8 @@ pub(super) struct Former {
     key: Arc<SigningKey>,
     sec: u8,
     rng: ChaCha20Rng,
+    /// Where prefixes come from; `None` if from the addresses of others.
+    advertised: Option<Advertised>,
     formed: BTreeMap<Place, (Ipv6Addr, Arc<Pds>)>,
     /// Searches that run on other threads.
     searches: JoinSet<(Place, Result<Option<Parameters>, CgaError>)>,
@@ -65,6 +69,7 @@ impl Former {
         key: Arc<SigningKey>,
         sec: u8,
         rng: ChaCha20Rng,
+        advertised: Option<Advertised>,
     ) -> Result<Self, HostError> {
         let mut formed: BTreeMap<Place, (Ipv6Addr, Arc<Pds>)> = BTreeMap::new();
         for interface in store.formed_interfaces()? {
@@ -91,6 +96,7 @@ impl Former {
             key,
             sec,
             rng,
+            advertised,
             formed,
             searches: JoinSet::new(),
             pending: BTreeSet::new(),
@@ -121,10 +127,7 @@ impl Former {
             self.handle_duplicate(snapshot, (address.interface, address.address))
                 .await?;
         }
-        let prefixes = prefixes(snapshot, choice, |interface, address| {
-            address.protocol == PROTOCOL
-                || self.parameters(&interface.name, address.address).is_some()
-        });
+        let prefixes = self.prefixes(snapshot, choice);
         for (&(index, prefix), state) in &prefixes {
             let Some(interface) = snapshot.interfaces.get(&index) else {
                 continue;
@@ -138,6 +141,49 @@ impl Former {
             }
         }
         self.deprecate_abandoned(snapshot, choice, &prefixes).await
+    }
+
+    /// Takes in what routers advertised.
+    pub(super) fn handle_advertised(
+        &mut self,
+        news: &News,
+        snapshot: &Snapshot,
+        choice: &InterfaceChoice,
+    ) {
+        let Some(advertised) = &mut self.advertised else {
+            return;
+        };
+        for ((name, prefix), (address, _)) in &self.formed {
+            let Some((index, interface)) = snapshot.interface_named(name) else {
+                continue;
+            };
+            match snapshot.addresses.get(&(index, *address)) {
+                Some(present) => advertised.adopt((index, *prefix), present.lifetimes),
+                None if !interface.up => advertised.forget((index, *prefix)),
+                None => {}
+            }
+        }
+        advertised.handle(news, snapshot, choice, Instant::now());
+    }
+
+    /// When [`Self::handle_advertised`] wants to be called without news.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.advertised.as_ref()?.due()
+    }
+
+    /// The prefixes that addresses of ours are for.
+    fn prefixes(
+        &self,
+        snapshot: &Snapshot,
+        choice: &InterfaceChoice,
+    ) -> BTreeMap<(u32, SubnetPrefix), PrefixState> {
+        if let Some(advertised) = &self.advertised {
+            return advertised.prefixes(snapshot, choice, Instant::now());
+        }
+        prefixes(snapshot, choice, |interface, address| {
+            address.protocol == PROTOCOL
+                || self.parameters(&interface.name, address.address).is_some()
+        })
     }
 
     /// Waits for an address to be found, and keeps it; for ever if none is searched for.

@@ -37,6 +37,14 @@ impl Source {
         }
     }
 
+    /// When to look without news.
+    fn due(&self) -> Option<Instant> {
+        match self {
+            Self::Form(former) => former.due().map(Instant::from_std),
+            Self::AsConfigured(_) => None,
+        }
+    }
+
     /// Waits for an address to be found; for ever if none are formed.
     async fn found(&mut self) -> Result<(), HostError> {
         match self {
@@ -99,6 +107,7 @@ impl Keeper {
                 }
             };
             news = News::default();
+            let again = retry.into_iter().chain(self.source.due()).min();
             tokio::select! {
                 _ = &mut stop => return Ok(()),
                 heard = self.watch.news() => news = heard?,
@@ -109,7 +118,7 @@ impl Keeper {
                         permit.send(LocatorsChanged { locators: locators.clone() });
                     }
                 }
-                () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {}
+                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
             }
         }
     }
@@ -118,6 +127,7 @@ impl Keeper {
     async fn round(&mut self, done: &mut Done, news: News) -> Result<(), HostError> {
         let snapshot = self.watch.snapshot();
         if let Source::Form(former) = &mut self.source {
+            former.handle_advertised(&news, snapshot, &self.choice);
             for duplicate in news.duplicates {
                 former.handle_duplicate(snapshot, duplicate).await?;
             }

@@ -4,6 +4,7 @@
 //! rtnetlink:
 //!
 //! * [`form`]: one CGA for each global or unique local /64 prefix of the chosen interfaces;
+//! * [`advertised`]: these prefixes, where shimq forms addresses in place of the kernel;
 //! * [`prefer`]: new outgoing connections choose it;
 //! * [`routing`]: packets from it leave by its own interface's routers;
 //! * [`anchor`]: a peer's ULID keeps a route, so that applications can go on sending to it;
@@ -17,7 +18,9 @@
 //! them; [`Host::stop`] removes what only serves new connections, [`release()`] removes everything.
 //! All of it is marked with [`PROTOCOL`]. What locators are used for is up to `shim6_core`.
 
+mod advertised;
 mod anchor;
+mod autoconf;
 mod error;
 mod form;
 mod keeper;
@@ -46,7 +49,9 @@ use shim6_cga::{Pds, SigningKey, SubnetPrefix};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use advertised::Advertised;
 use anchor::Anchors;
+use autoconf::Autoconf;
 use form::Former;
 use keeper::{Keeper, Source};
 use netlink::Kernel;
@@ -92,6 +97,8 @@ pub(crate) enum AddressMode {
     /// shimq forms a CGA for each prefix.
     #[default]
     Form,
+    /// shimq forms a CGA for each prefix that a router advertises; the kernel forms none meanwhile.
+    FromAdvertisements,
     /// CGA or HBA addresses that are configured already, and whose parameters lie in the state
     /// directory as `ADDRESS.cga`. They are read once, at the start.
     AsConfigured,
@@ -171,6 +178,7 @@ pub(crate) struct LocatorsChanged {
 /// Takes care of the host's addresses until it is stopped.
 pub(crate) struct Host {
     kernel: Kernel,
+    store: Store,
     anchors: Anchors,
     stop: oneshot::Sender<()>,
     keeper: JoinHandle<Result<(), HostError>>,
@@ -198,10 +206,21 @@ impl Host {
         check_interfaces(&config.interfaces, watch.snapshot())?;
         let store = Store::new(&config.state_dir);
         store.prepare()?;
+        // A daemon that was killed could not.
+        autoconf::restore(&store)?;
         let (source, key) = match config.addresses {
-            AddressMode::Form => {
+            mode @ (AddressMode::Form | AddressMode::FromAdvertisements) => {
                 let key = load_or_make_key(&store, config.key_bits, child(&mut rng)).await?;
-                let former = Former::new(kernel.clone(), store, Arc::clone(&key), config.sec, rng)?;
+                let advertised = (mode == AddressMode::FromAdvertisements)
+                    .then(|| Advertised::new(Autoconf::new(store.clone())));
+                let former = Former::new(
+                    kernel.clone(),
+                    store.clone(),
+                    Arc::clone(&key),
+                    config.sec,
+                    rng,
+                    advertised,
+                )?;
                 (Source::Form(Box::new(former)), Some(key))
             }
             AddressMode::AsConfigured => {
@@ -233,6 +252,7 @@ impl Host {
         Ok((
             Self {
                 kernel,
+                store,
                 anchors,
                 stop,
                 keeper,
@@ -261,7 +281,8 @@ impl Host {
         self.anchors.remove(local, peer).await
     }
 
-    /// Stops in order: new connections choose as they did before. Addresses, rules and tables stay.
+    /// Stops in order: new connections choose as they did before, and the kernel forms addresses
+    /// again. Addresses, rules and tables stay.
     ///
     /// # Errors
     ///
@@ -275,6 +296,7 @@ impl Host {
                 std::io::Error::other(error),
             ))
         });
+        autoconf::restore(&self.store)?;
         prefer::release(&self.kernel).await?;
         anchor::release(&self.kernel).await?;
         ended

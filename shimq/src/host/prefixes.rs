@@ -10,12 +10,12 @@ use super::{InterfaceChoice, SubnetPrefix};
 /// Length in bits of a prefix that a CGA can have (RFC 3972 §3).
 pub(super) const PREFIX_LEN: u8 = 64;
 
-/// What the addresses that others configured say about a prefix.
+/// What the addresses that others configured, or a router, say about a prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PrefixState {
-    /// The longest of them.
+    /// The longest of theirs.
     pub(super) lifetimes: Lifetimes,
-    /// New connections may use one of them: the prefix is worth an address of ours.
+    /// New connections may have addresses in it: the prefix is worth one of ours.
     pub(super) settled: bool,
 }
 
@@ -38,7 +38,7 @@ pub(super) fn prefixes(
             || ours(interface, address)
             || address.prefix_len != PREFIX_LEN
             || !address.global
-            || !(is_global_unicast(address.address) || address.address.is_unique_local())
+            || !can_have_locators(address.address)
             || address.temporary()
             || address.duplicate()
         {
@@ -57,6 +57,11 @@ pub(super) fn prefixes(
             });
     }
     prefixes
+}
+
+/// Global or unique local, so that a peer elsewhere can reach it.
+pub(super) fn can_have_locators(address: Ipv6Addr) -> bool {
+    is_global_unicast(address) || address.is_unique_local()
 }
 
 /// In 2000::/3, where all global addresses have been assigned from (RFC 4291 §2.4).

@@ -12,7 +12,8 @@ use super::netlink::Kernel;
 use super::store::Store;
 use super::watch::Snapshot;
 use super::{
-    HostConfig, HostError, PROTOCOL, anchor, check_capability, check_ipv6, form, prefer, routing,
+    HostConfig, HostError, PROTOCOL, anchor, autoconf, check_capability, check_ipv6, form, prefer,
+    routing,
 };
 
 /// Something of ours that was removed.
@@ -38,6 +39,11 @@ pub(crate) enum Removed {
         /// The table that it was in.
         table: u32,
     },
+    /// The switch that kept the kernel from forming addresses on an interface.
+    AutoconfOff {
+        /// Name of the interface.
+        interface: String,
+    },
     /// An address label.
     Label {
         /// Of addresses in this prefix.
@@ -53,6 +59,9 @@ impl fmt::Display for Removed {
             Self::Address { address, interface } => write!(f, "address {address} dev {interface}"),
             Self::Rule { from, table } => write!(f, "rule from {from} lookup {table}"),
             Self::Route { table } => write!(f, "route in table {table}"),
+            Self::AutoconfOff { interface } => {
+                write!(f, "setting net.ipv6.conf.{interface}.autoconf=0")
+            }
             Self::Label { prefix, prefix_len } => {
                 write!(f, "addrlabel prefix {prefix}/{prefix_len}")
             }
@@ -77,6 +86,7 @@ pub(crate) async fn release(config: &HostConfig) -> Result<Vec<Removed>, HostErr
     removed.extend(routing::release(&kernel).await?);
     let snapshot = Snapshot::dump(&kernel).await?;
     let store = Store::new(&config.state_dir);
+    removed.extend(autoconf::restore(&store)?);
     for address in snapshot.addresses.values() {
         let Some(interface) = snapshot.interfaces.get(&address.interface) else {
             continue;

@@ -7,6 +7,7 @@
 //!   key.pem                       PKCS#8, mode 0600
 //!   ADDRESS.cga                   parameters of an address as configured (RFC 3972 section 3 octets)
 //!   formed/INTERFACE/ADDRESS.cga  parameters of an address that shimq formed, for `form`
+//!   autoconf/INTERFACE            the kernel's setting while shimq forms addresses in its place
 //! ```
 //!
 //! The two kinds are kept apart because `release` takes back the addresses that shimq formed, and
@@ -126,6 +127,38 @@ impl Store {
     /// Addresses that the administrator configured, as far as their files are sound.
     pub(super) fn configured(&self) -> Result<Vec<Parameters>, HostError> {
         parameters_in(&self.root)
+    }
+
+    /// Keeps what the kernel's setting was on `interface`, for as long as it is ours.
+    pub(super) fn save_autoconf(&self, interface: &str, setting: &str) -> Result<(), HostError> {
+        let directory = self.autoconf_directory();
+        let path = directory.join(interface);
+        create_directory(&directory)
+            .and_then(|()| write(&path, setting.as_bytes(), RenameFlags::empty()))
+            .map_err(HostError::store(&path))
+    }
+
+    /// The settings that were kept, with their interfaces.
+    pub(super) fn autoconf(&self) -> Result<Vec<(String, String)>, HostError> {
+        let directory = self.autoconf_directory();
+        let mut settings = Vec::new();
+        for path in list(&directory).map_err(HostError::store(&directory))? {
+            let setting = fs::read_to_string(&path).map_err(HostError::store(&path))?;
+            if let Some(interface) = path.file_name().and_then(|name| name.to_str()) {
+                settings.push((interface.to_owned(), setting));
+            }
+        }
+        Ok(settings)
+    }
+
+    /// Forgets a setting that was restored.
+    pub(super) fn remove_autoconf(&self, interface: &str) -> Result<(), HostError> {
+        let path = self.autoconf_directory().join(interface);
+        fs::remove_file(&path).map_err(HostError::store(&path))
+    }
+
+    fn autoconf_directory(&self) -> PathBuf {
+        self.root.join("autoconf")
     }
 
     fn key_path(&self) -> PathBuf {

@@ -19,6 +19,7 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::sys::SocketAddr;
 use tokio::task::JoinSet;
 
+use super::advertised::AdvertisedPrefix;
 use super::lifetime::{Lifetime, Lifetimes};
 use super::netlink::Kernel;
 use super::routes::{MAIN_TABLE, is_ours, table_of};
@@ -196,6 +197,8 @@ impl Snapshot {
                     news.duplicates.push(key);
                 }
             }
+        } else if let RouteNetlinkMessage::NewPrefix(prefix) = message {
+            news.prefixes.extend(AdvertisedPrefix::parse(prefix));
         } else if let RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) =
             message
         {
@@ -245,6 +248,10 @@ pub(super) struct News {
     pub(super) routes: bool,
     /// Addresses that the kernel gave up as duplicates, with their interface.
     pub(super) duplicates: Vec<(u32, Ipv6Addr)>,
+    /// What routers advertised. The kernel tells it once.
+    pub(super) prefixes: Vec<AdvertisedPrefix>,
+    /// There was more news than could be received; what can be asked for again, was.
+    pub(super) lost: bool,
 }
 
 impl News {
@@ -252,6 +259,8 @@ impl News {
         self.addresses |= other.addresses;
         self.routes |= other.routes;
         self.duplicates.extend(other.duplicates);
+        self.prefixes.extend(other.prefixes);
+        self.lost |= other.lost;
     }
 
     /// Whether there is none.
@@ -279,6 +288,7 @@ impl Watch {
         let (connection, _, notifications) = rtnetlink::new_multicast_connection(&[
             MulticastGroup::Link,
             MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv6Prefix,
             MulticastGroup::Ipv6Route,
             MulticastGroup::Ipv6Rule,
         ])
@@ -309,7 +319,8 @@ impl Watch {
                 return Ok(News {
                     addresses: true,
                     routes: true,
-                    duplicates: Vec::new(),
+                    lost: true,
+                    ..News::default()
                 });
             }
             let (first, _) = self.notifications.next().await.ok_or_else(closed)?;

@@ -8,6 +8,7 @@
 mod support;
 
 mod addresses;
+mod advertisements;
 mod bad_input;
 mod coexistence;
 mod cuts;

@@ -1,6 +1,7 @@
 //! Claims about the host module, proven on a real kernel in namespaces.
 
 mod addresses;
+mod advertised;
 mod namespace;
 mod routes;
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::UdpSocket;
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -124,16 +125,21 @@ impl Neighbour {
         .await;
     }
 
+    /// Calls `f` on a thread that is there.
+    pub(super) fn enter<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        let namespace = File::open(self.namespace()).unwrap();
+        let inside = || {
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(namespace.as_fd(), kind).unwrap();
+            f()
+        };
+        // Only this thread moves there, and it ends at once.
+        std::thread::scope(|scope| scope.spawn(inside).join().unwrap())
+    }
+
     /// A socket there that receives UDP packets to `port` from the link `name` only.
     pub(super) fn listen(&self, name: &str, port: u16) -> UdpSocket {
-        let namespace = File::open(self.namespace()).unwrap();
-        let name = name.to_owned();
-        let listen = move || {
-            move_into_link_name_space(
-                std::os::fd::AsFd::as_fd(&namespace),
-                Some(LinkNameSpaceType::Network),
-            )
-            .unwrap();
+        self.enter(|| {
             let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::DGRAM, None);
             let socket = socket.unwrap();
             socket.set_reuse_port(true).unwrap();
@@ -142,9 +148,7 @@ impl Neighbour {
             socket.bind(&any.into()).unwrap();
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
             socket.into()
-        };
-        // Only this thread moves there, and it ends at once.
-        std::thread::spawn(listen).join().unwrap()
+        })
     }
 }
 
