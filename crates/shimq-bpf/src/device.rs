@@ -18,6 +18,10 @@ pub(crate) const SHIM0_MAC: [u8; 6] = [0x02, 0x53, 0x48, 0x49, 0x4d, 0x30];
 /// The MAC address of shim1; nobody asks for it, since shim0 resolves no neighbours.
 const SHIM1_MAC: [u8; 6] = [0x02, 0x53, 0x48, 0x49, 0x4d, 0x31];
 
+/// The MAC addresses of the pair, by which programs that follow the host's interfaces know that
+/// these are none of the host's own.
+pub const PAIR_MACS: [[u8; 6]; 2] = [SHIM0_MAC, SHIM1_MAC];
+
 /// Octets of the largest packet: routes say what fits the path, the pair fits all.
 const MTU: u32 = 65_535;
 
@@ -31,9 +35,8 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Makes the pair under these names, in the place of one that a killed process left.
+    /// Makes the pair under these names.
     pub(crate) fn create(netlink: &mut Netlink, names: &[String; 2]) -> Result<Self, BpfError> {
-        remove_left_over(netlink, names)?;
         let [stack_end, program_end] = names;
         let mut message = end(stack_end, SHIM0_MAC);
         message.attributes.push(LinkAttribute::LinkInfo(vec![
@@ -132,7 +135,12 @@ fn end(name: &str, mac: [u8; 6]) -> LinkMessage {
     message
 }
 
-fn remove_left_over(netlink: &mut Netlink, names: &[String; 2]) -> Result<(), BpfError> {
+/// Removes a pair that a killed process left; true if there was one.
+pub(crate) fn remove_left_over(
+    netlink: &mut Netlink,
+    names: &[String; 2],
+) -> Result<bool, BpfError> {
+    let mut found = false;
     for (name, mac) in names.iter().zip([SHIM0_MAC, SHIM1_MAC]) {
         let Some(mut link) = find(netlink, name)? else {
             continue;
@@ -148,8 +156,9 @@ fn remove_left_over(netlink: &mut Netlink, names: &[String; 2]) -> Result<(), Bp
             "remove a device pair that was left",
             RouteNetlinkMessage::DelLink(link),
         )?;
+        found = true;
     }
-    Ok(())
+    Ok(found)
 }
 
 /// The device of this name, if there is one.

@@ -31,11 +31,22 @@ pub struct Tally {
     pub last: Option<Duration>,
 }
 
+impl Tally {
+    /// Counts what `other` counted as well.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.last = self.last.max(other.last);
+    }
+}
+
 /// Packets that were led to the rewriter and could not be sent, by reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Drops {
     /// No flow has these ULIDs: the flow was just removed.
     pub not_mapped: u64,
+    /// It has a Shim6 header already: a message, or payload that is mapped to this ULID pair.
+    pub shim6: u64,
     /// A Hop-by-Hop Options or Routing header comes first.
     pub routing_header: u64,
     /// Larger than the link, and cannot be segmented once tagged.
@@ -46,12 +57,25 @@ pub struct Drops {
 
 impl Drops {
     /// Number of reasons, in the order of `enum drop`.
-    pub(crate) const REASONS: usize = 4;
+    pub(crate) const REASONS: usize = 5;
+
+    /// Each reason by its name, with its count.
+    #[must_use]
+    pub fn by_reason(&self) -> [(&'static str, u64); Self::REASONS] {
+        [
+            ("not-mapped", self.not_mapped),
+            ("shim6-header", self.shim6),
+            ("routing-header", self.routing_header),
+            ("not-segmented", self.not_segmented),
+            ("no-room", self.no_room),
+        ]
+    }
 
     pub(crate) fn from_counts(counts: [u64; Self::REASONS]) -> Self {
-        let [not_mapped, routing_header, not_segmented, no_room] = counts;
+        let [not_mapped, shim6, routing_header, not_segmented, no_room] = counts;
         Self {
             not_mapped,
+            shim6,
             routing_header,
             not_segmented,
             no_room,

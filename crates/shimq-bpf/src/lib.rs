@@ -20,9 +20,10 @@
 //! What this leaves to others: all decisions. Control messages, tags that no flow has and ICMPv6
 //! errors pass as if nothing were here. Nothing in it is needed: where the kernel or the
 //! configuration does not allow it, [`Rewriter::attach`] says why, and the queue path does the work.
-//! When the rewriter is dropped its devices, programs, routes, rules and addresses are gone; a killed
-//! process leaves devices and rules behind, without effect once [`LEASE`] has passed, which the
-//! next [`Rewriter::attach`] removes.
+//! When the rewriter is dropped its devices, programs, routes, rules and addresses are gone. A killed
+//! process takes its programs with it (from kernel 6.6 on) and leaves devices and rules behind: what
+//! it had mapped is lost until [`LEASE`] has passed, then takes the route of everything else; the next
+//! [`Rewriter::attach`], or [`release`], removes the rest.
 
 mod device;
 mod error;
@@ -34,7 +35,8 @@ mod programs;
 mod rewriter;
 mod routes;
 
+pub use device::PAIR_MACS;
 pub use error::BpfError;
 pub use layout::{Drops, Tally};
-pub use rewriter::{Config, FlowCounters, MappedFlow, Rewriter};
+pub use rewriter::{Config, FlowCounters, MappedFlow, Rewriter, Totals, release};
 pub use routes::LEASE;

@@ -16,7 +16,7 @@ use crate::layout::{self, Arrival, Drops, Tally};
 use crate::netlink::Netlink;
 use crate::path::{self, Path};
 use crate::programs::{self, Programs, Which};
-use crate::routes::Routes;
+use crate::routes::{self, Routes};
 
 /// How a rewriter is set up; the default suits all but hosts with unusual names or numbers.
 #[derive(Clone, Debug)]
@@ -25,6 +25,9 @@ pub struct Config {
     pub pair: [String; 2],
     /// How many flows there may be; each takes about 500 octets of the kernel's memory.
     pub flows: u32,
+    /// SO_MARK of packets that are never led here, though they be between the ULIDs of a flow: those
+    /// that test whether the ULIDs reach each other. Not 0.
+    pub exempt_mark: u32,
 }
 
 impl Default for Config {
@@ -32,6 +35,7 @@ impl Default for Config {
         Self {
             pair: ["shim0", "shim1"].map(str::to_owned),
             flows: 4096,
+            exempt_mark: 0x5533,
         }
     }
 }
@@ -63,6 +67,15 @@ pub struct FlowCounters {
     pub received: Tally,
 }
 
+/// What passed on all flows, present and former.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Mapped and sent.
+    pub sent: Tally,
+    /// Received and unmapped.
+    pub received: Tally,
+}
+
 /// The kernel's half of the mapping; gone, with everything it added to the host, when dropped.
 ///
 /// Belongs to the network namespace of the thread that made it; is to be used and dropped there. One namespace has room for one rewriter of the same names: the second takes over from the
@@ -77,6 +90,8 @@ pub struct Rewriter {
     flows: HashMap<UlidPair, Installed>,
     /// Places in the array of accounts that no flow has.
     free: Vec<u32>,
+    /// What passed on flows that were removed.
+    former: Totals,
 }
 
 /// What a flow has in the kernel.
@@ -94,17 +109,18 @@ impl Rewriter {
     /// Why this host cannot have it; everything is as it was before then.
     pub fn attach(config: &Config) -> Result<Self, BpfError> {
         let mut netlink = Netlink::route()?;
+        remove_left_over(&mut netlink, &config.pair)?;
         let pair = Pair::create(&mut netlink, &config.pair)?;
-        let outcome = Self::load(&mut netlink, pair, config);
-        match outcome {
-            Ok((programs, routes)) => Ok(Self {
+        match Self::load(pair, config) {
+            Ok(programs) => Ok(Self {
                 netlink,
                 pair,
                 programs,
-                routes,
+                routes: Routes::new(pair.shim0, config.exempt_mark),
                 attached: BTreeSet::new(),
                 flows: HashMap::new(),
                 free: (0..config.flows).rev().collect(),
+                former: Totals::default(),
             }),
             Err(error) => {
                 // The reason is worth more than that the removal failed as well.
@@ -114,18 +130,11 @@ impl Rewriter {
         }
     }
 
-    fn load(
-        netlink: &mut Netlink,
-        pair: Pair,
-        config: &Config,
-    ) -> Result<(Programs, Routes), BpfError> {
+    fn load(pair: Pair, config: &Config) -> Result<Programs, BpfError> {
         let arrivals = config.flows.saturating_mul(ARRIVALS_PER_FLOW);
         let mut programs = Programs::load(pair, config.flows, arrivals)?;
-        for name in device::names(netlink)? {
-            programs::detach_left_over(&name);
-        }
         programs.attach(Which::Send, pair.shim1, &config.pair[1])?;
-        Ok((programs, Routes::start(netlink, pair.shim0)?))
+        Ok(programs)
     }
 
     /// Maps the packets of this flow from now on; a flow with the same ULIDs gives way to it.
@@ -185,6 +194,11 @@ impl Rewriter {
         let Some(flow) = self.flows.remove(&ulids) else {
             return Ok(());
         };
+        // Were it not to be had, the totals would be the poorer for it, nothing else.
+        if let Ok((sent, received)) = self.tallies(flow.account) {
+            self.former.sent.add(sent);
+            self.former.received.add(received);
+        }
         // In this order no packet is led to a flow that is gone.
         let route = self.routes.remove(&mut self.netlink, ulids);
         let sending = forget(self.programs.by_ulids.remove(&layout::ulids(ulids)));
@@ -196,13 +210,14 @@ impl Rewriter {
         route.and(sending).and(receiving)
     }
 
-    /// Keeps the flows: to be called often enough that [`LEASE`](crate::LEASE) never runs out.
+    /// Keeps `count` flows, those whose turn it is: to be called so often that each has its turn well
+    /// before [`LEASE`](crate::LEASE) runs out.
     ///
     /// # Errors
     ///
-    /// What the kernel reports about a route.
-    pub fn renew(&mut self) -> Result<(), BpfError> {
-        self.routes.renew(&mut self.netlink)
+    /// What the kernel reports about a route; most likely somebody removed the device pair.
+    pub fn renew(&mut self, count: usize) -> Result<(), BpfError> {
+        self.routes.renew(&mut self.netlink, count)
     }
 
     /// What passed on each flow, in no order.
@@ -212,8 +227,7 @@ impl Rewriter {
     /// What the kernel reports about the map.
     pub fn counters(&self) -> Result<Vec<FlowCounters>, BpfError> {
         let counters = self.flows.iter().map(|(&ulids, flow)| {
-            let account = self.programs.accounts.get(&flow.account, 0);
-            let (sent, received) = layout::tallies(&account.map_err(map_failure)?);
+            let (sent, received) = self.tallies(flow.account)?;
             Ok(FlowCounters {
                 ulids,
                 sent,
@@ -221,6 +235,26 @@ impl Rewriter {
             })
         });
         counters.collect()
+    }
+
+    /// What passed since [`Self::attach`], on flows that were removed as well.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel reports about the map.
+    pub fn totals(&self) -> Result<Totals, BpfError> {
+        let mut totals = self.former;
+        for flow in self.counters()? {
+            totals.sent.add(flow.sent);
+            totals.received.add(flow.received);
+        }
+        Ok(totals)
+    }
+
+    /// Sent and received, of the flow with this place in the array of accounts.
+    fn tallies(&self, account: u32) -> Result<(Tally, Tally), BpfError> {
+        let account = self.programs.accounts.get(&account, 0);
+        Ok(layout::tallies(&account.map_err(map_failure)?))
     }
 
     /// What could not be sent, of all flows.
@@ -305,6 +339,28 @@ impl fmt::Debug for Rewriter {
             .field("flows", &self.flows)
             .finish_non_exhaustive()
     }
+}
+
+/// Removes what a process that was killed left behind; true if there was anything.
+///
+/// For a start without a rewriter: [`Rewriter::attach`] does it by itself.
+///
+/// # Errors
+///
+/// What the kernel reports; [`BpfError::NameTaken`] if the devices are somebody else's.
+pub fn release() -> Result<bool, BpfError> {
+    let mut netlink = Netlink::route()?;
+    remove_left_over(&mut netlink, &Config::default().pair)
+}
+
+fn remove_left_over(netlink: &mut Netlink, names: &[String; 2]) -> Result<bool, BpfError> {
+    // Rules before routes: no packet is then led to a device that is on its way out.
+    let rules = routes::remove_left_over(netlink)?;
+    let pair = device::remove_left_over(netlink, names)?;
+    for name in device::names(netlink)? {
+        programs::detach_left_over(&name);
+    }
+    Ok(rules || pair)
 }
 
 /// What is not in a map need not be removed from it.

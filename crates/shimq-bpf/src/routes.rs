@@ -1,8 +1,10 @@
 //! Leads packets between two ULIDs to shim0, and nothing else.
 //!
 //! ```text
-//! 13800: from LOCAL_ULID lookup 13800 ...     a rule and a table per local ULID
-//!        PEER_ULID dev shim0 mtu 1492         a route per mapped peer
+//! 13799: from all fwmark MARK goto 13801   what the daemon sends goes its own way
+//! 13800: from LOCAL_ULID lookup 13800 ...  a rule and a table per local ULID
+//!        PEER_ULID dev shim0 mtu 1492      a route per mapped peer
+//! 13801: nop
 //! ```
 //!
 //! So packets of other sources, and to other destinations, are routed as before, and however many
@@ -18,7 +20,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
 use std::time::Duration;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
@@ -28,6 +30,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rustix::io::Errno;
 use shim6_core::UlidPair;
 
 use crate::BpfError;
@@ -35,13 +38,15 @@ use crate::netlink::Netlink;
 
 /// How long routes to the rewriter last unless renewed, see
 /// [`Rewriter::renew`](crate::Rewriter::renew).
-pub const LEASE: Duration = Duration::from_secs(60);
+pub const LEASE: Duration = Duration::from_secs(10);
 
 /// Tables for local ULIDs.
 const TABLES: RangeInclusive<u32> = 13_800..=13_898;
 
 /// Of the rules: behind the kernel's for its own addresses, before those about providers.
 const PRIORITY: u32 = 13_800;
+/// Of the rule that leads what the daemon sends past the others, and of where it leads.
+const PAST: [u32; 2] = [PRIORITY - 1, PRIORITY + 1];
 
 /// Of rules and routes: Shim6's Next Header value. Says who made them, to us and to the operator.
 const PROTOCOL: RouteProtocol = RouteProtocol::Other(140);
@@ -53,7 +58,20 @@ const FIND_SOURCE: u32 = 0x0001_0000;
 #[derive(Debug)]
 pub(crate) struct Routes {
     shim0: u32,
+    /// SO_MARK of packets that are not led to shim0.
+    exempt_mark: u32,
     by_local: BTreeMap<Ipv6Addr, Table>,
+    /// The last one that was renewed.
+    renewed: Option<UlidPair>,
+}
+
+/// What became of a route that was to be there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Written {
+    /// It was, and lasts longer now.
+    Renewed,
+    /// It was not, or was another.
+    New,
 }
 
 /// What one local ULID has.
@@ -65,23 +83,14 @@ struct Table {
 }
 
 impl Routes {
-    /// Starts with none; removes rules that a killed process left.
-    pub(crate) fn start(netlink: &mut Netlink, shim0: u32) -> Result<Self, BpfError> {
-        let mut request = RuleMessage::default();
-        request.header.family = AddressFamily::Inet6;
-        let request = RouteNetlinkMessage::GetRule(request);
-        for answer in netlink.dump("list routing rules", request)? {
-            if let RouteNetlinkMessage::NewRule(rule) = answer
-                && rule.attributes.contains(&RuleAttribute::Priority(PRIORITY))
-                && rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL))
-            {
-                remove_rule(netlink, rule)?;
-            }
-        }
-        Ok(Self {
+    /// Starts with none.
+    pub(crate) fn new(shim0: u32, exempt_mark: u32) -> Self {
+        Self {
             shim0,
+            exempt_mark,
             by_local: BTreeMap::new(),
-        })
+            renewed: None,
+        }
     }
 
     /// Leads packets of `ulids` to shim0, none larger than `mtu` octets.
@@ -91,23 +100,45 @@ impl Routes {
         ulids: UlidPair,
         mtu: u32,
     ) -> Result<(), BpfError> {
+        if self.by_local.is_empty() {
+            for rule in self.rules_past() {
+                let request = RouteNetlinkMessage::NewRule(rule);
+                netlink.request("add a routing rule", request, NLM_F_CREATE)?;
+            }
+        }
         let is_new = !self.by_local.contains_key(&ulids.local);
+        let former_mtu = self.mtu(ulids);
         let id = self.reserve(ulids, mtu)?;
         if is_new {
             let request = RouteNetlinkMessage::NewAddress(self.address(ulids.local));
             netlink.request("add a ULID to shim0", request, NLM_F_CREATE | NLM_F_REPLACE)?;
         }
-        self.write_route(netlink, id, ulids.peer, mtu)?;
-        // A route in a table of ours is no reason for the kernel to have connections look again for
-        // theirs; a new rule is. There are two of them for a moment, never none.
-        let rule = rule(ulids.local, id);
+        let written = if former_mtu == Some(mtu) {
+            self.renew_route(netlink, id, ulids.peer, mtu)?
+        } else {
+            let request = RouteNetlinkMessage::NewRoute(self.lasting_route(id, ulids.peer, mtu));
+            netlink.request(ADD_ROUTE, request, NLM_F_CREATE | NLM_F_REPLACE)?;
+            Written::New
+        };
+        match written {
+            Written::Renewed => Ok(()),
+            Written::New if is_new => {
+                let request = RouteNetlinkMessage::NewRule(rule(ulids.local, id));
+                let added = netlink.request("add a routing rule", request, NLM_F_CREATE);
+                added.map(drop)
+            }
+            Written::New => Self::announce(netlink, ulids.local, id),
+        }
+    }
+
+    /// Has connections look for their routes again. A route in a table of ours is no reason for that
+    /// to the kernel; a rule is.
+    fn announce(netlink: &mut Netlink, local: Ipv6Addr, id: u32) -> Result<(), BpfError> {
+        // There are two of them for a moment, never none.
+        let rule = rule(local, id);
         let request = RouteNetlinkMessage::NewRule(rule.clone());
         netlink.request("add a routing rule", request, NLM_F_CREATE)?;
-        if is_new {
-            Ok(())
-        } else {
-            remove_rule(netlink, rule)
-        }
+        remove_rule(netlink, rule)
     }
 
     /// Leads packets of `ulids` to shim0 no more.
@@ -133,15 +164,34 @@ impl Routes {
         let rule = remove_rule(netlink, rule(ulids.local, id));
         let request = RouteNetlinkMessage::DelAddress(self.address(ulids.local));
         let address = netlink.remove("remove a ULID from shim0", request);
-        route.and(rule).and(address)
+        let mut past = Ok(());
+        if self.by_local.is_empty() {
+            for rule in self.rules_past() {
+                past = past.and(remove_rule(netlink, rule));
+            }
+        }
+        route.and(rule).and(address).and(past)
     }
 
-    /// Makes every route last for another [`LEASE`].
-    pub(crate) fn renew(&self, netlink: &mut Netlink) -> Result<(), BpfError> {
-        for table in self.by_local.values() {
-            for (&peer, &mtu) in &table.peers {
-                self.write_route(netlink, table.id, peer, mtu)?;
+    /// Makes `count` routes, those whose turn it is, last for another [`LEASE`].
+    pub(crate) fn renew(&mut self, netlink: &mut Netlink, count: usize) -> Result<(), BpfError> {
+        let all: BTreeMap<_, _> = self
+            .by_local
+            .iter()
+            .flat_map(|(&local, table)| {
+                let peers = table.peers.iter();
+                peers.map(move |(&peer, &mtu)| (UlidPair { local, peer }, (table.id, mtu)))
+            })
+            .collect();
+        let last = self.renewed.take();
+        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let turn = all.range((after, Bound::Unbounded)).chain(&all);
+        for (&ulids, &(id, mtu)) in turn.take(count.min(all.len())) {
+            if self.renew_route(netlink, id, ulids.peer, mtu)? == Written::New {
+                // It had expired while this process was not running.
+                Self::announce(netlink, ulids.local, id)?;
             }
+            self.renewed = Some(ulids);
         }
         Ok(())
     }
@@ -175,26 +225,38 @@ impl Routes {
         Ok(id)
     }
 
-    fn write_route(
+    fn mtu(&self, ulids: UlidPair) -> Option<u32> {
+        let table = self.by_local.get(&ulids.local)?;
+        table.peers.get(&ulids.peer).copied()
+    }
+
+    /// Lets a route last, with what the kernel learnt about its path. One that is gone comes back.
+    fn renew_route(
         &self,
         netlink: &mut Netlink,
-        table: u32,
+        id: u32,
         peer: Ipv6Addr,
         mtu: u32,
-    ) -> Result<(), BpfError> {
+    ) -> Result<Written, BpfError> {
+        let request = RouteNetlinkMessage::NewRoute(self.lasting_route(id, peer, mtu));
+        match netlink.request(ADD_ROUTE, request, NLM_F_CREATE) {
+            // To a route that is there already the kernel gives the new time.
+            Err(BpfError::Netlink { source, .. })
+                if Errno::from_io_error(&source) == Some(Errno::EXIST) =>
+            {
+                Ok(Written::Renewed)
+            }
+            added => added.map(|_| Written::New),
+        }
+    }
+
+    fn lasting_route(&self, table: u32, peer: Ipv6Addr, mtu: u32) -> RouteMessage {
         let mut route = self.route(table, peer);
         route.attributes.extend([
             RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]),
             RouteAttribute::Expires(LEASE.as_secs() as u32),
         ]);
-        let request = RouteNetlinkMessage::NewRoute(route);
-        netlink
-            .request(
-                "add a route to shim0",
-                request,
-                NLM_F_CREATE | NLM_F_REPLACE,
-            )
-            .map(drop)
+        route
     }
 
     fn route(&self, table: u32, peer: Ipv6Addr) -> RouteMessage {
@@ -211,6 +273,26 @@ impl Routes {
         message
     }
 
+    /// The rules that lead past the others, the one that is led to first.
+    fn rules_past(&self) -> [RuleMessage; 2] {
+        let rule = |priority, action, attribute: Option<RuleAttribute>| {
+            let mut message = RuleMessage::default();
+            message.header.family = AddressFamily::Inet6;
+            message.header.action = action;
+            message.attributes = vec![
+                RuleAttribute::Priority(priority),
+                RuleAttribute::Protocol(PROTOCOL),
+            ];
+            message.attributes.extend(attribute);
+            message
+        };
+        let [from, to] = PAST;
+        let mut past = rule(from, RuleAction::Goto, Some(RuleAttribute::Goto(to)));
+        let mark = RuleAttribute::FwMark(self.exempt_mark);
+        past.attributes.push(mark);
+        [rule(to, RuleAction::Nop, None), past]
+    }
+
     fn address(&self, local: Ipv6Addr) -> AddressMessage {
         let mut message = AddressMessage::default();
         message.header.family = AddressFamily::Inet6;
@@ -223,6 +305,30 @@ impl Routes {
         ];
         message
     }
+}
+
+/// What is tried when a route is written.
+const ADD_ROUTE: &str = "add a route to shim0";
+
+/// Removes the rules that a killed process left; true if there were any.
+pub(crate) fn remove_left_over(netlink: &mut Netlink) -> Result<bool, BpfError> {
+    let mut request = RuleMessage::default();
+    request.header.family = AddressFamily::Inet6;
+    let request = RouteNetlinkMessage::GetRule(request);
+    let mut found = false;
+    for answer in netlink.dump("list routing rules", request)? {
+        if let RouteNetlinkMessage::NewRule(rule) = answer
+            && rule.attributes.contains(&RuleAttribute::Protocol(PROTOCOL))
+            && [PAST[0], PRIORITY, PAST[1]]
+                .map(RuleAttribute::Priority)
+                .iter()
+                .any(|priority| rule.attributes.contains(priority))
+        {
+            remove_rule(netlink, rule)?;
+            found = true;
+        }
+    }
+    Ok(found)
 }
 
 fn rule(local: Ipv6Addr, table: u32) -> RuleMessage {

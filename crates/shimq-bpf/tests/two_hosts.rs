@@ -15,7 +15,7 @@ use std::{env, mem, thread};
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use shim6_wire::{ContextTag, Packet};
-use shimq_bpf::{BpfError, Config, Drops, FlowCounters, LEASE, Rewriter, Tally};
+use shimq_bpf::{BpfError, Config, Drops, FlowCounters, LEASE, Rewriter, Tally, release};
 use shimq_testbed::{A, B, Namespace};
 
 use support::{
@@ -395,7 +395,7 @@ fn a_route_expires_unless_it_is_renewed() {
         assert!(Instant::now() < deadline, "{} s left", seconds_left());
         thread::sleep(Duration::from_millis(50));
     }
-    hosts.a.enter(|| a.renew().unwrap()).unwrap();
+    hosts.a.enter(|| a.renew(1).unwrap()).unwrap();
     assert!(seconds_left() > LEASE.as_secs() - 2);
 }
 
@@ -420,6 +420,78 @@ fn what_a_killed_process_left_is_taken_over() {
     assert_eq!(ip(&hosts.a, "rule show"), before);
     drop(successor);
     assert!(!ip(&hosts.a, "link show").contains("shim"));
+}
+
+#[test]
+fn what_a_killed_process_left_can_be_released() {
+    let hosts = two_hosts();
+    let look = |host: &Namespace| [ip(host, "rule show"), ip(host, "link show")];
+    let before = look(&hosts.a);
+    let Some(mut killed) = attach(&hosts.a) else {
+        return;
+    };
+    hosts
+        .a
+        .enter(|| killed.insert(&flow_of_a()).unwrap())
+        .unwrap();
+    mem::forget(killed);
+    let released = || hosts.a.enter(|| release().unwrap()).unwrap();
+    assert!(released());
+    assert_eq!(look(&hosts.a), before);
+    assert!(!released(), "there was nothing more");
+}
+
+#[test]
+fn what_carries_the_mark_goes_between_the_ulids_themselves() {
+    let hosts = two_hosts();
+    let Some(mut a) = attach(&hosts.a) else {
+        return;
+    };
+    hosts.a.enter(|| a.insert(&flow_of_a()).unwrap()).unwrap();
+    let mark = Config::default().exempt_mark;
+    let (local, peer) = (A[0].host(), B[0].host());
+    ping(&hosts.a, &format!("-c 1 -m {mark} -I {local} {peer}")).unwrap();
+    assert_eq!(a.counters().unwrap()[0].sent, Tally::default());
+    assert_eq!(
+        hosts.counters().unwrap().path(local, peer).packets,
+        1,
+        "seen by the router on the path of the ULIDs"
+    );
+}
+
+#[test]
+fn totals_count_flows_that_are_gone_and_flows_that_are_there() {
+    let Some(mut mapped) = Mapped::new() else {
+        return;
+    };
+    let peer = B[0].host();
+    ping(&mapped.hosts.a, &format!("-c 2 {peer}")).unwrap();
+    let Mapped { a, hosts, .. } = &mut mapped;
+    hosts
+        .a
+        .enter(|| a.remove(flow_of_a().ulids).unwrap())
+        .unwrap();
+    assert_eq!(a.totals().unwrap().sent.packets, 2);
+    hosts.a.enter(|| a.insert(&flow_of_a()).unwrap()).unwrap();
+    ping(&hosts.a, &format!("-c 1 {peer}")).unwrap();
+    let totals = a.totals().unwrap();
+    assert_eq!((totals.sent.packets, totals.received.packets), (3, 3));
+}
+
+#[test]
+fn a_renewal_notices_that_somebody_removed_the_device_pair() {
+    let hosts = two_hosts();
+    let Some(mut a) = attach(&hosts.a) else {
+        return;
+    };
+    hosts.a.enter(|| a.insert(&flow_of_a()).unwrap()).unwrap();
+    hosts.a.enter(|| a.renew(1).unwrap()).unwrap();
+    run(&hosts.a, "ip", "link del shim0");
+    let outcome = hosts.a.enter(|| a.renew(1)).unwrap();
+    assert!(
+        matches!(outcome, Err(BpfError::Netlink { .. })),
+        "{outcome:?}"
+    );
 }
 
 #[test]

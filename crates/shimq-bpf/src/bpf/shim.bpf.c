@@ -100,6 +100,7 @@ struct account {
 // Why shim_send dropped a packet; src/layout.rs names them in the same order.
 enum drop {
 	DROP_NOT_MAPPED,     // no flow of this ULID pair, or no IPv6 at all
+	DROP_SHIM6,	     // a Shim6 header is there already, and the packet on its way to its locators
 	DROP_ROUTING_HEADER, // the Shim6 header would have to go behind a routing-related one
 	DROP_NOT_SEGMENTED,  // larger than the link, and nobody could segment it later
 	DROP_NO_ROOM,	     // the packet could not grow
@@ -182,6 +183,8 @@ int shim_send(struct __sk_buff *skb)
 	flow = bpf_map_lookup_elem(&by_ulids, &ulids);
 	if (!flow)
 		return drop(DROP_NOT_MAPPED);
+	if (packet.ip.next_header == SHIM6)
+		return drop(DROP_SHIM6);
 	if (has_routing_header(skb, packet.ip.next_header))
 		return drop(DROP_ROUTING_HEADER);
 	if (skb->gso_size)
