@@ -232,11 +232,29 @@ pub struct Flow {
     pub tagged: Tagged,
     /// Whether the endpoint waits for a sign of life and is told of each payload packet received.
     pub watched: bool,
+    /// Whether the kernel maps the packets of this flow, and counts them as it counts those of
+    /// untouched flows. The table maps what it is shown nevertheless.
+    pub kernel_maps: bool,
     /// What passed.
     pub account: Arc<Account>,
 }
 
 impl Flow {
+    /// The same flow, once the kernel maps its packets.
+    #[must_use]
+    pub fn to_kernel_mapped(&self) -> Self {
+        Self {
+            ulids: self.ulids,
+            is_default: self.is_default,
+            local_tag: self.local_tag,
+            path: self.path,
+            tagged: self.tagged,
+            watched: self.watched,
+            kernel_maps: true,
+            account: Arc::clone(&self.account),
+        }
+    }
+
     /// Whether a table that knows `self` has nothing to learn from `other`.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.path == other.path
@@ -418,7 +436,8 @@ impl FlowTable {
 
     /// Accounts for a packet sent, unless the kernel does; says so if it goes into silence.
     fn note_sent(&self, flow: &Flow, octets: usize, now: Instant) -> Option<Notice> {
-        let silent = if self.kernel_counts && flow.path == Path::Untouched {
+        let counted = self.kernel_counts && (flow.path == Path::Untouched || flow.kernel_maps);
+        let silent = if counted {
             // The kernel heard nothing; but of what arrives tagged it knows nothing.
             flow.account.seen_since(now) >= self.suspicious_silence
         } else {

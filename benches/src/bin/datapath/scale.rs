@@ -162,6 +162,7 @@ impl Load {
                 path,
                 tagged: Tagged::Delivered,
                 watched: false,
+                kernel_maps: false,
                 account: Arc::new(Account::default()),
             })));
         }

@@ -222,6 +222,7 @@ impl Context {
             path,
             tagged,
             watched: self.reap.state() != reap::State::Operational,
+            kernel_maps: false,
             account: Arc::clone(&self.account),
         }
     }
