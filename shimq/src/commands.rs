@@ -108,7 +108,7 @@ struct LocatorsArgs {
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 enum LocatorsAction {
-    /// Remove the addresses, rules and routes that shimq added. Stop the daemon first.
+    /// Remove the addresses, rules, routes and devices that shimq added. Stop the daemon first.
     Release,
 }
 
@@ -287,6 +287,7 @@ fn print_status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
         text(status, "/uptime_s")
     )?;
     writeln!(out, "rules      {}", text(status, "/ruleset"))?;
+    print_datapath(&status["datapath"], out)?;
     writeln!(
         out,
         "contexts   {} ({} established, {} exploring, {} on other locators)",
@@ -321,6 +322,26 @@ fn print_status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
     print_counts(&status["counters"]["dropped"], "  dropped ", out)
 }
 
+fn print_datapath(datapath: &Value, out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "data path  {}", text(datapath, "/in_force"))?;
+    if let Some(reason) = datapath["reason"].as_str() {
+        write!(out, ", not {}: {reason}", text(datapath, "/wanted"))?;
+    }
+    writeln!(out)?;
+    let kernel = &datapath["kernel"];
+    if kernel.is_object() {
+        writeln!(
+            out,
+            "kernel     maps {} contexts, leaves {} to queues; {} packets sent, {} received",
+            text(kernel, "/contexts"),
+            text(kernel, "/left_to_queues"),
+            text(kernel, "/sent/packets"),
+            text(kernel, "/received/packets"),
+        )?;
+    }
+    print_counts(&kernel["dropped"], "  dropped ", out)
+}
+
 fn print_counts(counts: &Value, label: &str, out: &mut dyn Write) -> io::Result<()> {
     for (reason, count) in counts.as_object().into_iter().flatten() {
         writeln!(out, "{label} {count} {reason}")?;
@@ -339,9 +360,10 @@ fn print_contexts(contexts: &Value, out: &mut dyn Write) -> io::Result<()> {
             text(context, "/reap"),
             if context["mapped"] == Value::Bool(true) {
                 format!(
-                    "on {} > {}",
+                    "on {} > {} by {}",
                     text(context, "/locators/local"),
-                    text(context, "/locators/peer")
+                    text(context, "/locators/peer"),
+                    text(context, "/mapped_by"),
                 )
             } else {
                 "on its ULIDs".to_owned()

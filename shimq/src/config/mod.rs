@@ -164,6 +164,13 @@ impl Config {
         if self.limits.contexts_per_site == 0 {
             return refuse("limits.contexts-per-site", "0".into(), "at least 1");
         }
+        if self.kernel_maps() && !self.kernel_decides() {
+            return refuse(
+                "datapath.mode",
+                "bpf".into(),
+                "not with trigger.heuristic = packet-count, which has every packet queued",
+            );
+        }
         self.excluded_peers().map(|_| ())
     }
 
@@ -249,6 +256,20 @@ impl Config {
             HeuristicName::PacketCount => Box::new(PacketCount { packets }),
             HeuristicName::RespondOnly => Box::new(RespondOnly),
         }
+    }
+
+    /// The data path by the name that it has in the file.
+    pub(crate) fn datapath_mode(&self) -> &'static str {
+        match self.datapath.mode {
+            DatapathMode::Queue => "queue",
+            DatapathMode::Bpf => "bpf",
+            DatapathMode::QueueAll => "queue-all",
+        }
+    }
+
+    /// Whether the kernel shall map the flows that it can.
+    pub(crate) fn kernel_maps(&self) -> bool {
+        self.datapath.mode == DatapathMode::Bpf
     }
 
     /// How packets are taken from the kernel.

@@ -7,7 +7,8 @@ use shimq_netfilter::rules::RulesetConfig;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Datapath {
-    /// `queue`: what the kernel can count it counts; `queue-all`: every packet of an identity is queued.
+    /// `queue`: what the kernel can count it counts; `bpf`: and what it can map it maps, where BPF
+    /// programs may be loaded; `queue-all`: every packet of an identity is queued.
     pub(super) mode: DatapathMode,
     /// `input`, or `prerouting` on a host with a stateful firewall.
     pub(super) input_hook: HookName,
@@ -28,6 +29,7 @@ pub(super) struct Datapath {
 #[serde(rename_all = "kebab-case")]
 pub(super) enum DatapathMode {
     Queue,
+    Bpf,
     QueueAll,
 }
 

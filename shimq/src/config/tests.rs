@@ -29,6 +29,7 @@ fn a_heuristic_that_the_kernel_does_not_know_has_every_packet_queued() {
     for (text, mode) in [
         ("", Mode::Queue),
         ("[datapath]\nmode = 'queue-all'", Mode::QueueAll),
+        ("[datapath]\nmode = 'bpf'", Mode::Queue),
         ("[trigger]\nheuristic = 'packet-count'", Mode::QueueAll),
         ("[trigger]\nheuristic = 'respond-only'", Mode::Queue),
     ] {
@@ -51,6 +52,10 @@ fn values_that_cannot_be_are_refused_with_what_can() {
         ("sec = 3", "0, 1 or 2"),
         ("key-bits = 512", "1024"),
         ("[exclude]\npeers = ['2001:db8::/129']", "prefix"),
+        (
+            "[datapath]\nmode = 'bpf'\n[trigger]\nheuristic = 'packet-count'",
+            "packet-count",
+        ),
         ("[datapath]\nqueue-number = 65535", "65535"),
         ("[reap]\nsend-timeout = 0", "1 to 65535"),
         ("[limits]\ncontexts = 3", "at least 4"),

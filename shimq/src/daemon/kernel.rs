@@ -45,6 +45,8 @@ pub(crate) struct Kernel {
     identities: BTreeSet<Ipv6Addr>,
     contexts: HashSet<UlidPair>,
     mapped: HashSet<UlidPair>,
+    /// Of these, the ones that queues map.
+    queued: HashSet<UlidPair>,
     /// What became mapped, or ceased to be, since that was last asked for.
     remapped: Vec<(UlidPair, bool)>,
     /// Contexts whose REAP waits for a sign of life.
@@ -70,6 +72,7 @@ impl Kernel {
             identities: BTreeSet::new(),
             contexts: HashSet::new(),
             mapped: HashSet::new(),
+            queued: HashSet::new(),
             remapped: Vec::new(),
             watched: HashSet::new(),
             changes: Vec::new(),
@@ -160,7 +163,7 @@ impl Kernel {
                 .map(|&ulids| Change::AddContext(pair(ulids))),
         );
         self.changes
-            .extend(self.mapped.iter().map(|&ulids| Change::Map(pair(ulids))));
+            .extend(self.queued.iter().map(|&ulids| Change::Map(pair(ulids))));
         self.commit();
     }
 
@@ -213,10 +216,12 @@ impl Kernel {
             self.watched.remove(&flow.ulids);
         }
         let is_mapped = matches!(flow.path, Path::Mapped { .. });
-        if is_mapped && self.mapped.insert(flow.ulids) {
-            self.changes.push(Change::Map(pair(flow.ulids)));
-            self.remapped.push((flow.ulids, true));
-        } else if !is_mapped {
+        if is_mapped {
+            self.set_queued(flow.ulids, !flow.kernel_maps);
+            if self.mapped.insert(flow.ulids) {
+                self.remapped.push((flow.ulids, true));
+            }
+        } else {
             self.unmap(flow.ulids);
         }
     }
@@ -235,9 +240,18 @@ impl Kernel {
     }
 
     fn unmap(&mut self, ulids: UlidPair) {
+        self.set_queued(ulids, false);
         if self.mapped.remove(&ulids) {
-            self.changes.push(Change::Unmap(pair(ulids)));
             self.remapped.push((ulids, false));
+        }
+    }
+
+    /// Sends packets of these ULIDs to the queues that map, or no longer.
+    fn set_queued(&mut self, ulids: UlidPair, is_queued: bool) {
+        if is_queued && self.queued.insert(ulids) {
+            self.changes.push(Change::Map(pair(ulids)));
+        } else if !is_queued && self.queued.remove(&ulids) {
+            self.changes.push(Change::Unmap(pair(ulids)));
         }
     }
 

@@ -4,13 +4,15 @@
 //!   queue threads ---FromQueue--->  +--------+ ---Transmit---> inject: raw sockets
 //!   host: addresses --------------> | Daemon | ---FlowUpdate-> queue threads, kernel's sets
 //!   counting: kernel's counters --> |  (the  | ---Event------> log, `shimq monitor`
-//!   control: commands ------------> |  core) | <--poll_timeout, clock
+//!   control: commands ------------> |  core) | ---FlowUpdate-> bpf: what the kernel maps
+//!                                   |        | <--poll_timeout, clock
 //!                                   +--------+
 //! ```
 //!
 //! One task turns all of it: something happens, the core is told, and what the core has to say is
 //! carried out before anything else happens.
 
+mod bpf;
 mod counting;
 mod error;
 mod inject;
@@ -25,7 +27,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use ring::rand::{SecureRandom, SystemRandom};
-use shim6_core::{Endpoint, FlowUpdate, Instant, LocalLocator, State};
+use shim6_core::{Endpoint, Event, FlowUpdate, Instant, LocalLocator, State};
 use shimq_netfilter::queue::{BatchQueue, PlainQueue, Queue, QueueConfig, QueueError};
 use shimq_netfilter::rules::Mode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,6 +37,7 @@ use crate::clock;
 use crate::config::{Backend, Config};
 use crate::control::{self, Asked, PolicyWord, Request, Response, Server};
 use crate::host::{self, Host, LocatorsChanged};
+use bpf::KernelMapping;
 pub(crate) use error::DaemonError;
 use inject::Injector;
 use kernel::Kernel;
@@ -83,6 +86,7 @@ struct Daemon {
     kernel_decides: bool,
     queues: Vec<QueueThread>,
     kernel: Kernel,
+    kernel_mapping: KernelMapping,
     injector: Injector,
     send_errors: u64,
     locators: Vec<Ipv6Addr>,
@@ -117,6 +121,7 @@ impl Daemon {
         }
         let kernel = Kernel::start(&config, &rules)?;
         tracing::info!(queued_by = %kernel.statement(), "rules are in force");
+        let kernel_mapping = KernelMapping::start(config.kernel_maps(), rules.own_mark);
         let (host, locators) = Host::start(config.host(), &mut rng).await?;
         let (asked_sender, asked) = mpsc::channel(16);
         let server =
@@ -133,6 +138,7 @@ impl Daemon {
             kernel_decides,
             queues,
             kernel,
+            kernel_mapping,
             injector,
             send_errors: 0,
             locators: Vec::new(),
@@ -155,6 +161,7 @@ impl Daemon {
         if turned.is_ok() {
             tracing::info!("stopping; addresses stay: `shimq locators release` removes them");
         }
+        self.kernel_mapping.stop();
         let kernel = self.kernel.stop();
         let host = self.host.stop().await;
         turned?;
@@ -197,6 +204,10 @@ impl Daemon {
                 _ = watch.tick() => {
                     self.look_after_queues()?;
                     self.kernel.mend();
+                    self.kernel_mapping.look_after();
+                }
+                () = std::future::ready(()), if self.kernel_mapping.is_waiting() => {
+                    self.kernel_mapping.hand_over();
                 }
                 Some(asked) = inputs.asked.recv() => self.answer(asked).await,
                 _ = terminate.recv() => return Ok(()),
@@ -261,6 +272,7 @@ impl Daemon {
         }
         self.locators = locators.iter().map(|locator| locator.address).collect();
         self.kernel.set_identities(&self.locators);
+        self.kernel_mapping.set_locators(&self.locators);
         self.injector.retain(&self.locators);
         self.endpoint.handle_local_locators(clock::now(), &locators);
     }
@@ -303,14 +315,11 @@ impl Daemon {
     /// Carries out what the core has to say.
     async fn carry_out(&mut self) {
         while let Some(update) = self.endpoint.poll_flow_update() {
-            // Threads first: a packet that a set sends to a queue finds its flow there.
-            for queue in &self.queues {
-                queue.update(update.clone());
-            }
-            match update {
-                FlowUpdate::Set(flow) => self.kernel.set(&flow),
-                FlowUpdate::Remove(flow) => self.kernel.remove(&flow),
-            }
+            let update = self.kernel_mapping.follow(update);
+            self.publish(update);
+        }
+        while let Some(update) = self.kernel_mapping.poll_update() {
+            self.publish(update);
         }
         self.kernel.commit();
         for (ulids, is_mapped) in self.kernel.take_remapped() {
@@ -339,10 +348,25 @@ impl Daemon {
         }
         while let Some(event) = self.endpoint.poll_event() {
             log::event(&event);
+            if let Event::PairConfirmed { ulids, .. } = event {
+                self.kernel_mapping.look_again(ulids);
+            }
             let report = EventReport::new(&event, clock::now());
             if let Ok(line) = serde_json::to_string(&report) {
                 self.server.publish(&line);
             }
+        }
+    }
+
+    /// Tells the queue threads and the kernel's sets of a change.
+    fn publish(&mut self, update: FlowUpdate) {
+        // Threads first: a packet that a set sends to a queue finds its flow there.
+        for queue in &self.queues {
+            queue.update(update.clone());
+        }
+        match update {
+            FlowUpdate::Set(flow) => self.kernel.set(&flow),
+            FlowUpdate::Remove(flow) => self.kernel.remove(&flow),
         }
     }
 
@@ -354,7 +378,9 @@ impl Daemon {
                 let contexts = self.endpoint.contexts();
                 let reports: Vec<_> = contexts
                     .iter()
-                    .map(|view| ContextReport::new(view, now))
+                    .map(|view| {
+                        ContextReport::new(view, self.kernel_mapping.mapper(view.ulids), now)
+                    })
                     .collect();
                 serde_json::to_value(reports)
             }
@@ -401,6 +427,7 @@ impl Daemon {
             mapped: count(&|view| view.current != view.ulids.into()),
             exploration: self.endpoint.exploration().as_str(),
             locators: self.locators.clone(),
+            datapath: self.kernel_mapping.report(self.config.datapath_mode()),
             queues: self
                 .queues
                 .iter()

@@ -7,6 +7,7 @@ use shim6_core::{
     Cause, ContextView, Counters, DropReason, Event, Instant, LocatorPair, ReapState, UlidPair,
 };
 
+use super::bpf::{DatapathReport, MapperReport};
 use super::queues::{QueueCounters, QueueThread};
 use shimq_netfilter::queue::QueueStatistics;
 use std::collections::BTreeMap;
@@ -155,6 +156,11 @@ pub(crate) struct ContextReport {
     peer_tag: Option<String>,
     locators: Pair,
     mapped: bool,
+    /// `kernel` or `queue`, if it is mapped.
+    mapped_by: Option<&'static str>,
+    /// Why the kernel does not map it, where it was asked to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel_refusal: Option<String>,
     local_locators: Vec<Ipv6Addr>,
     peer_locators: Vec<Ipv6Addr>,
     initiated: bool,
@@ -167,7 +173,8 @@ pub(crate) struct ContextReport {
 }
 
 impl ContextReport {
-    pub(crate) fn new(view: &ContextView, now: Instant) -> Self {
+    pub(crate) fn new(view: &ContextView, mapper: MapperReport, now: Instant) -> Self {
+        let is_mapped = view.current != view.ulids.into();
         let (packets_sent, packets_received) = view.account.packets();
         let (bytes_sent, bytes_received) = view.account.bytes();
         let tag = |tag: shim6_wire::ContextTag| format!("{:012x}", tag.bits());
@@ -183,7 +190,9 @@ impl ContextReport {
             local_tag: tag(view.local_tag),
             peer_tag: view.peer_tag.map(tag),
             locators: view.current.into(),
-            mapped: view.current != view.ulids.into(),
+            mapped: is_mapped,
+            mapped_by: is_mapped.then_some(mapper.mapper),
+            kernel_refusal: mapper.refusal,
             local_locators: view.local_locators.clone(),
             peer_locators: view.peer_locators.clone(),
             initiated: view.initiated,
@@ -215,6 +224,7 @@ pub(crate) struct StatusReport {
     pub(crate) mapped: usize,
     pub(crate) exploration: &'static str,
     pub(crate) locators: Vec<Ipv6Addr>,
+    pub(crate) datapath: DatapathReport,
     pub(crate) queues: Vec<QueueReport>,
     pub(crate) counters: CountersReport,
 }

@@ -100,6 +100,7 @@ mod tests {
         Snapshot {
             interfaces: [(2, interface)].into(),
             addresses: [((2, address.address), address)].into(),
+            ..Snapshot::default()
         }
     }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 
 use netlink_packet_route::RouteNetlinkMessage;
+use shimq_bpf::BpfError;
 
 use super::netlink::Kernel;
 use super::store::Store;
@@ -44,6 +45,8 @@ pub(crate) enum Removed {
         /// Name of the interface.
         interface: String,
     },
+    /// The device pair of the kernel's mapping, which a daemon that was killed left.
+    DevicePair,
     /// An address label.
     Label {
         /// Of addresses in this prefix.
@@ -62,6 +65,7 @@ impl fmt::Display for Removed {
             Self::AutoconfOff { interface } => {
                 write!(f, "setting net.ipv6.conf.{interface}.autoconf=0")
             }
+            Self::DevicePair => f.write_str("the device pair of a daemon that was killed"),
             Self::Label { prefix, prefix_len } => {
                 write!(f, "addrlabel prefix {prefix}/{prefix_len}")
             }
@@ -81,7 +85,8 @@ pub(crate) async fn release(config: &HostConfig) -> Result<Vec<Removed>, HostErr
     check_ipv6()?;
     check_capability()?;
     let kernel = Kernel::connect()?;
-    let mut removed = prefer::release(&kernel).await?;
+    let mut removed = release_device_pair()?;
+    removed.extend(prefer::release(&kernel).await?);
     removed.extend(anchor::release(&kernel).await?);
     removed.extend(routing::release(&kernel).await?);
     let snapshot = Snapshot::dump(&kernel).await?;
@@ -108,4 +113,17 @@ pub(crate) async fn release(config: &HostConfig) -> Result<Vec<Removed>, HostErr
         }
     }
     Ok(removed)
+}
+
+/// Removes what leads mapped packets into the kernel's own mapping.
+fn release_device_pair() -> Result<Vec<Removed>, HostError> {
+    match shimq_bpf::release() {
+        Ok(true) => Ok(vec![Removed::DevicePair]),
+        // Devices of the same name that are somebody else's stay.
+        Ok(false) | Err(BpfError::NameTaken { .. }) => Ok(Vec::new()),
+        Err(error) => Err(HostError::netlink(
+            "removing the device pair",
+            std::io::Error::other(error),
+        )),
+    }
 }

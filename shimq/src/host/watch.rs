@@ -4,7 +4,7 @@
 //! from a dump, follows notifications, and is dumped again when notifications were lost. What an
 //! address is good for is decided in [`super::form`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
@@ -17,6 +17,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::sys::SocketAddr;
+use shimq_bpf::PAIR_MACS;
 use tokio::task::JoinSet;
 
 use super::advertised::AdvertisedPrefix;
@@ -131,6 +132,9 @@ pub(super) struct Snapshot {
     pub(super) interfaces: BTreeMap<u32, Interface>,
     /// By interface index and address.
     pub(super) addresses: BTreeMap<(u32, Ipv6Addr), InterfaceAddress>,
+    /// Indices of the device pair of the kernel's mapping: ULIDs are on it as well, but it is not
+    /// where they are from.
+    pub(super) pair: BTreeSet<u32>,
 }
 
 impl Snapshot {
@@ -178,12 +182,15 @@ impl Snapshot {
             }
         } else if let RouteNetlinkMessage::DelLink(link) = message {
             if link.header.interface_family == AddressFamily::Unspec {
+                self.pair.remove(&link.header.index);
                 news.addresses = self.interfaces.remove(&link.header.index).is_some();
                 self.addresses
                     .retain(|&(index, _), _| index != link.header.index);
             }
         } else if let RouteNetlinkMessage::NewAddress(address) = message {
-            if let Some(address) = InterfaceAddress::parse(address, now) {
+            if let Some(address) = InterfaceAddress::parse(address, now)
+                && !self.pair.contains(&address.interface)
+            {
                 news.addresses = true;
                 self.addresses
                     .insert((address.interface, address.address), address);
@@ -211,6 +218,10 @@ impl Snapshot {
 
     /// Remembers a link; false if nothing of interest changed.
     fn set_link(&mut self, link: &LinkMessage) -> bool {
+        if is_of_pair(link) {
+            self.pair.insert(link.header.index);
+            return false;
+        }
         let flags = link.header.flags;
         let name = link.attributes.iter().find_map(|attribute| {
             if let LinkAttribute::IfName(name) = attribute {
@@ -230,6 +241,14 @@ impl Snapshot {
         let index = link.header.index;
         self.interfaces.insert(index, interface.clone()) != Some(interface)
     }
+}
+
+/// Whether a link is an end of the device pair of the kernel's mapping.
+fn is_of_pair(link: &LinkMessage) -> bool {
+    PAIR_MACS.iter().any(|&mac| {
+        let mac = LinkAttribute::Address(mac.into());
+        link.attributes.contains(&mac)
+    })
 }
 
 /// Whether a route is a default route that [`super::routing`] copies, or one of ours.

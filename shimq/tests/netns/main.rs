@@ -13,6 +13,7 @@ mod bad_input;
 mod coexistence;
 mod cuts;
 mod endings;
+mod kernel_mapping;
 mod messages;
 mod plain_peers;
 mod refusals;
