@@ -37,9 +37,10 @@ impl Program {
                 .map_err(LabError::io("find this program"))?
                 .with_file_name("shimq"),
         };
-        if !path.is_file() {
+        // Absolute, for it is started from elsewhere.
+        let Ok(path) = path.canonicalize() else {
             return Err(LabError::NoProgram { path });
-        }
+        };
         let states = tempfile::tempdir().map_err(LabError::io("make a folder"))?;
         let program = Self { path, states };
         let network = TwoHosts::new()?;

@@ -264,3 +264,41 @@ fn without_hints_recovery_takes_the_send_timeout_and_a_second_at_most() {
         );
     }
 }
+
+#[test]
+fn the_only_path_left_each_way_is_found() {
+    // The pair that the peer is heard on is of no use for an answer; what it reports to have seen is.
+    for seed in 0..100 {
+        let spec = |host| HostSpec {
+            config: Config {
+                send_timeout: secs(3),
+                hints: false,
+                ..Config::default()
+            },
+            ..HostSpec::shim6(locators(host, 3, Proof::Hba))
+        };
+        let mut scene = TwoHosts::of(seed, spec(0), spec(1));
+        let flow = scene.establish(Pattern::request_response(SECOND));
+        let world = &mut scene.world;
+        world.run_for(secs(5));
+        let pairs = world.pairs(scene.a, scene.b);
+        let mut left = || pairs[1 + world.random(8) as usize];
+        let (there, back) = (left(), left());
+        for pair in pairs {
+            if pair != there {
+                world.cut_one_way(pair);
+            }
+            if pair != back {
+                world.cut_one_way(pair.reversed());
+            }
+        }
+        world.run_for(secs(60));
+        let found = world.stats(flow);
+        world.run_for(secs(10));
+        let later = world.stats(flow);
+        assert!(
+            later.answered >= found.answered + 9,
+            "seed {seed}: {later:?}"
+        );
+    }
+}

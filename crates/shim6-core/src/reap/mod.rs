@@ -349,6 +349,9 @@ impl Reap {
                 cx.account.restart_send_timer(cx.now);
                 self.state = State::InboundOk;
                 let began = self.begin(Cause::PeerExploring, Some(arrived_on), cx);
+                // Where only one pair works each way, no other answer would reach the peer.
+                self.queue
+                    .extend(proven.filter(|pair| self.queue.last() != Some(pair)));
                 self.probe_next(cx);
                 began.then_some(Outcome::Began {
                     silence: Duration::ZERO,
