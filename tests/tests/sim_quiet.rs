@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use shim6_core::{Config, Event};
-use shim6_sim::{HostSpec, Link, Pattern};
+use shim6_core::{Cause, Config, Event, Instant};
+use shim6_sim::{HostId, HostSpec, Link, Pattern, World};
 use shim6_wire::MessageType as Ty;
 use shimq_tests::{Proof, TwoHosts, locators, secs};
 
@@ -179,7 +179,7 @@ fn lossy() -> Link {
 #[test]
 fn a_pair_that_only_lost_its_keepalives_is_asked_and_kept() {
     // Where nothing but keepalives comes back, three lost in a row look like a failure: at a tenth lost
-    // that happens twenty times a day. The pair in doubt is asked first, and answers nearly always.
+    // that happens twenty times a day. The pair in doubt is asked first, and answers.
     let (mut explorations, mut changes) = (0, 0);
     for seed in 0..4 {
         let mut scene = TwoHosts::new(seed);
@@ -191,11 +191,75 @@ fn a_pair_that_only_lost_its_keepalives_is_asked_and_kept() {
         scene.establish(pattern);
         scene.world.run_for(secs(12 * 3600));
         changes += scene.world.counters(scene.a).unwrap().pair_changes;
-        let events = scene.world.events(scene.a).iter();
-        explorations += events
-            .filter(|(_, event)| matches!(event, Event::Exploring { .. }))
-            .count() as u64;
+        explorations += begun(&scene.world, scene.a).len();
     }
     assert!(explorations > 10, "{explorations}");
-    assert!(changes * 3 < explorations, "{changes} of {explorations}");
+    assert_eq!(changes, 0, "of {explorations}");
+}
+
+/// When a host began to doubt its pair by itself.
+fn begun(world: &World, host: HostId) -> Vec<Instant> {
+    let own = |event: &Event| matches!(event, Event::Exploring { cause, .. } if *cause != Cause::PeerExploring);
+    let begun = world.events(host).iter().filter(|(_, event)| own(event));
+    begun.map(|&(at, _)| at).collect()
+}
+
+/// Two hosts that suspect a silent pair at once, on a path with `link` both ways.
+fn suspicious(seed: u64, link: Link) -> TwoHosts {
+    let spec = |host| HostSpec {
+        suspects: true,
+        ..HostSpec::shim6(locators(host, 2, Proof::Hba))
+    };
+    let mut scene = TwoHosts::of(seed, spec(0), spec(1));
+    scene.world.set_default_link(link);
+    scene
+}
+
+#[test]
+fn an_hour_of_jitter_and_loss_raises_one_doubt_a_second_at_most_and_moves_nothing() {
+    let link = Link {
+        delay: Duration::from_millis(10),
+        jitter: Duration::from_millis(50),
+        loss: 50,
+        ..Link::default()
+    };
+    for (seed, interval) in [(1, 20), (2, 100), (3, 1_000)] {
+        let mut scene = suspicious(seed, link);
+        scene.establish(Pattern {
+            length: 160,
+            ..Pattern::request_response(Duration::from_millis(interval))
+        });
+        scene.world.run_for(secs(3600));
+        for host in [scene.a, scene.b] {
+            assert_eq!(scene.world.counters(host).unwrap().pair_changes, 0);
+            let begun = begun(&scene.world, host);
+            println!("every {interval} ms: {} doubts in an hour", begun.len());
+            let soonest = begun.windows(2).map(|two| two[1].since(two[0])).min();
+            assert!(
+                soonest.is_none_or(|soonest| soonest >= secs(1)),
+                "{soonest:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_suspicious_day_at_a_tenth_lost_moves_nothing() {
+    for (seed, interval) in [(1, 1_000), (2, 3_000)] {
+        let mut scene = suspicious(seed, lossy());
+        scene.establish(Pattern {
+            length: 160,
+            ..Pattern::request_response(Duration::from_millis(interval))
+        });
+        scene.world.run_for(secs(24 * 3600));
+        for host in [scene.a, scene.b] {
+            let doubts = begun(&scene.world, host).len();
+            println!("every {interval} ms: {doubts} doubts in a day");
+            assert_eq!(
+                scene.world.counters(host).unwrap().pair_changes,
+                0,
+                "of {doubts}"
+            );
+        }
+    }
 }

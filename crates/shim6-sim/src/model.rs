@@ -36,6 +36,9 @@ pub(crate) enum Stimulus {
 /// Why a history is wrong.
 pub(crate) type Fault = String;
 
+/// Questions that a host may ask one pair in a row.
+const QUESTIONS_MAX: u32 = 8;
+
 /// Probes of one context that nobody asked for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Pace {
@@ -44,6 +47,10 @@ struct Pace {
     unheard: u32,
     /// What the last one said, whoever asked for it.
     said: Option<ProbeState>,
+    /// Source and destination of the last one.
+    pair: Option<(Ipv6Addr, Ipv6Addr)>,
+    /// Probes in a row that repeated that pair: questions, which come closer together.
+    repetitions: u32,
     /// For which packet or timer the last one was sent, and how many of them.
     stimulus: (u64, u32),
 }
@@ -92,7 +99,7 @@ impl Model {
         }
         let of_receiver = (to, ContextTag::from_bits(0))..=(to, ContextTag::from_bits(u64::MAX));
         for (_, pace) in self.paces.range_mut(of_receiver) {
-            pace.unheard = 0;
+            (pace.unheard, pace.repetitions) = (0, 0);
         }
     }
 
@@ -162,7 +169,9 @@ impl Model {
             ));
         }
         match Message::parse(&octets[at..]) {
-            Ok(Message::Probe(probe)) => self.check_pace(host, &probe, stimulus, now, config),
+            Ok(Message::Probe(probe)) => {
+                self.check_pace(host, transmit, &probe, stimulus, now, config)
+            }
             Ok(_) => Ok(()),
             Err(error) => Err(format!("{host} sends what nobody can read: {error:?}")),
         }
@@ -171,16 +180,20 @@ impl Model {
     fn check_pace(
         &mut self,
         host: HostId,
+        transmit: &Transmit,
         probe: &Probe,
         stimulus: Stimulus,
         now: Instant,
         config: &Config,
     ) -> Result<(), Fault> {
-        /// Probes on the pair in doubt before others are tried.
-        const TESTS: u32 = 2;
-
         let pace = self.paces.entry((host, probe.receiver_tag)).or_default();
         let said = pace.said.replace(probe.state);
+        let pair = (transmit.source, transmit.destination);
+        let repeated =
+            pace.pair.replace(pair) == Some(pair) && pace.repetitions < 2 * QUESTIONS_MAX;
+        // Other pairs are probed as soon as a question has had its time.
+        let follows_questions = repeated || pace.repetitions > 0;
+        pace.repetitions = if repeated { pace.repetitions + 1 } else { 0 };
         let (last_stimulus, count) = pace.stimulus;
         let count = if last_stimulus == self.stimulus {
             count + 1
@@ -214,16 +227,17 @@ impl Model {
             && pace.unheard > 0
             && !gives_up_hearing
         {
+            // One more than the core counts: its questions to one pair are no part of a round.
             let doublings = pace
                 .unheard
-                .saturating_sub(config.initial_probes + TESTS)
+                .saturating_sub(config.initial_probes + 2)
                 .min(16);
             let nominal = config.initial_probe_timeout * (1 << doublings);
-            let least = match pace.unheard {
-                // The first two ask the pair in doubt: no other waits long for its answers.
-                1..=TESTS => config.test_timeout / 2,
+            let least = if follows_questions {
+                config.test_timeout / QUESTIONS_MAX
+            } else {
                 // A fifth less is within the randomisation.
-                _ => nominal.min(config.max_probe_timeout) * 4 / 5,
+                nominal.min(config.max_probe_timeout) * 4 / 5
             };
             if now.since(last) < least {
                 return Err(format!(
@@ -234,7 +248,7 @@ impl Model {
             }
         }
         pace.last = Some(now);
-        pace.unheard += 1;
+        pace.unheard += u32::from(!repeated);
         Ok(())
     }
 

@@ -202,7 +202,8 @@ fn a_repeated_probe_starts_the_send_timer() {
     let (mut subject, ulids) = subject_in(InboundOk);
     happen(&mut subject, ulids, PayloadIn);
     assert_eq!(send_timer(&subject, ulids), None);
-    let repeated = only(subject.wait(Duration::from_millis(700)));
+    let sent = subject.wait(Duration::from_millis(700));
+    let repeated = &sent[0];
     assert!(matches!(repeated.message, Message::Probe(_)));
     assert_eq!(send_timer(&subject, ulids), Some(repeated.at));
 }

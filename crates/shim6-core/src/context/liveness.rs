@@ -34,6 +34,7 @@ impl Endpoint {
             peer_tag: context
                 .peer_tag
                 .unwrap_or(shim6_wire::ContextTag::from_bits(0)),
+            false_alarms: context.false_alarms.0,
             outbox: &mut outbox,
         };
         let outcome = work(&mut context.reap, &mut surroundings);

@@ -98,10 +98,26 @@ impl Endpoint {
 
     /// Tests the current pair if the silence has lasted too long for this context.
     fn suspect(&mut self, context: &mut Context, now: Instant) {
-        let Some(since) = context.silence.as_ref().map(|silence| silence.since) else {
+        let Some(silence) = &context.silence else {
             return;
         };
-        if now.since(since) >= self.patience(context, now) {
+        let unanswered = now.since(silence.since);
+        let unheard = context
+            .account
+            .last_received()
+            .map_or(Duration::MAX, |heard| now.since(heard));
+        let answer = context.reap.round_trip().nearly_always();
+        let count = context.false_alarms.0;
+        // In the middle of a conversation something comes back all the time: what is missing there is
+        // missing as soon as it should have been here.
+        let suspicious = if count == 0 && unheard < CONVERSATION {
+            unheard >= answer
+        } else {
+            let least = self.config.test_timeout.max(answer);
+            let doublings = count.saturating_sub(1).min(16);
+            unanswered >= (least * (1 << doublings)).min(self.config.send_timeout)
+        };
+        if suspicious {
             self.test_current_pair(context, now);
         }
     }
@@ -113,20 +129,6 @@ impl Endpoint {
         if self.config.hints && idle && now.since(context.tested_at) >= self.config.test_interval {
             context.tested_at = now;
             self.explore(context, Cause::Silence, now);
-        }
-    }
-
-    /// How long this context may send into silence unsuspected.
-    fn patience(&self, context: &Context, now: Instant) -> Duration {
-        let least = self
-            .config
-            .test_timeout
-            .max(context.reap.round_trip().smoothed() * 2);
-        let heard = context.account.last_received();
-        match context.false_alarms.0 {
-            0 if heard.is_some_and(|heard| now.since(heard) < CONVERSATION) => Duration::ZERO,
-            0 => least,
-            count => (least * (1 << (count - 1).min(16))).min(self.config.send_timeout),
         }
     }
 

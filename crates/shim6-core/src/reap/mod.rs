@@ -27,7 +27,7 @@ use crate::pair::LocatorPair;
 use crate::time::Instant;
 pub(crate) use history::{History, RoundTrip};
 pub use policy::{ExplorationPolicy, UnknownPolicy};
-use probing::Test;
+use probing::Questions;
 use reports::Reports;
 
 /// Conceptual states of RFC 5534 §6.
@@ -68,6 +68,8 @@ pub(crate) struct Surroundings<'a> {
     /// Lp(local), Lp(peer).
     pub(crate) current: LocatorPair,
     pub(crate) peer_tag: ContextTag,
+    /// Doubts about this context that lately proved unfounded.
+    pub(crate) false_alarms: u32,
     /// Messages to send, each on its pair.
     pub(crate) outbox: &'a mut Vec<(LocatorPair, Message)>,
 }
@@ -115,8 +117,8 @@ pub(crate) struct Reap {
     /// Keepalives sent since the Keepalive Timer was started at the given moment.
     keepalives: (Instant, u32),
     probe_due: Option<Instant>,
-    /// While the current pair is being asked about a silence.
-    test: Option<Test>,
+    /// What is asked first, while it is.
+    questions: Option<Questions>,
     /// Round trips of probes, and of the exchange that made the context.
     round_trip: Option<RoundTrip>,
     /// Probes of the present exploration.
@@ -136,7 +138,7 @@ impl Reap {
             keepalive_timeout: config.send_timeout,
             keepalives: (Instant::default(), 0),
             probe_due: None,
-            test: None,
+            questions: None,
             round_trip: None,
             probes: 0,
             probe_interval: config.initial_probe_timeout,
@@ -267,21 +269,9 @@ impl Reap {
         let test = self.exploration.is_none()
             && matches!(cause, Cause::Silence | Cause::SendTimeout)
             && cx.may_probe(cx.current);
-        let first = if test { Some(cx.current) } else { heard };
-        let began = self.begin(cause, first, cx);
+        let began = self.begin(cause, heard, cx);
         if test && began {
-            // Twice, for a lost probe is no dead pair.
-            self.queue.push(cx.current);
-            //= https://www.rfc-editor.org/rfc/rfc5534#section-7
-            //= type=exception
-            //= reason=two probes on the pair in use, sooner than half a second apart, ask whether there is anything to explore; what follows keeps the RFC's pace
-            //# Initial Probe Timeout 0.5 seconds
-            let wait = cx.config.test_timeout.max(self.round_trip().smoothed() * 2);
-            let wait = wait.min(cx.config.initial_probe_timeout);
-            self.test = Some(Test {
-                probes_left: 2,
-                spacing: wait / 2,
-            });
+            self.ask_first(cx.current, cause, cx);
         }
         self.probe_next(cx);
         began.then_some(Outcome::Began { silence })
@@ -349,6 +339,10 @@ impl Reap {
                 cx.account.restart_send_timer(cx.now);
                 self.state = State::InboundOk;
                 let began = self.begin(Cause::PeerExploring, Some(arrived_on), cx);
+                // It asks on the pair in use, so that one is not dead: what it does not hear may be lost.
+                if began && arrived_on == cx.current && cx.may_probe(arrived_on) {
+                    self.ask_first(arrived_on, Cause::PeerExploring, cx);
+                }
                 // Where only one pair works each way, no other answer would reach the peer.
                 self.queue
                     .extend(proven.filter(|pair| self.queue.last() != Some(pair)));
