@@ -5,6 +5,7 @@
 //! to cut (by a seed), watches, and reports; whether the connection survives is up to the daemons.
 //! The same with `--without-shim` shows what happens to a connection that has none.
 
+mod datapath;
 mod error;
 mod plot;
 mod report;
@@ -29,6 +30,7 @@ use serde::Serialize;
 use shimq_testbed::{Direction, gain_privilege, require};
 use tokio::signal::unix::{SignalKind, signal};
 
+use datapath::Datapath;
 pub(crate) use error::DemoError;
 use report::{Report, Verdict};
 use tally::Tally;
@@ -41,6 +43,9 @@ pub(crate) struct DemoArgs {
     /// Do the same without shimq: the connection dies.
     #[arg(long)]
     without_shim: bool,
+    /// How packets are mapped.
+    #[arg(long, value_enum, default_value_t = Datapath::Queue)]
+    datapath: Datapath,
     /// Which way the cut holds.
     #[arg(long, value_enum, default_value_t = Cut::Both)]
     cut: Cut,
@@ -123,6 +128,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
     let plan = Plan {
         seed,
         with_shim: !args.without_shim,
+        datapath: args.datapath,
         cut: args.cut,
         file_octets: args.size << 20,
         rate: args.rate * 1_000_000,

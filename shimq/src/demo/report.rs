@@ -7,6 +7,7 @@ use serde::Serialize;
 use shimq_testbed::Counters;
 
 use super::Cut;
+use super::datapath::Taken;
 use super::timeline::{Entry, Moment, Path, ms};
 use super::trial::Plan;
 use super::watch::{Ending, Observation};
@@ -24,6 +25,8 @@ pub(super) struct Report {
     pub(super) recovery: Recovery,
     pub(super) transfer: TransferReport,
     router: RouterReport,
+    /// Of each daemon.
+    datapaths: Vec<Taken>,
     pub(super) throughput: Throughput,
     timeline: Vec<Entry>,
 }
@@ -125,6 +128,7 @@ impl Report {
                 sha256_expected,
             },
             router: RouterReport::new(&seen.counters),
+            datapaths: seen.datapaths,
             throughput: Throughput::new(start, Moment::now(), &seen.received),
             timeline: seen.timeline.finish(),
         }
@@ -273,6 +277,7 @@ impl Report {
                 sha256_expected: None,
             },
             router: RouterReport::new(&Counters::default()),
+            datapaths: Vec::new(),
             throughput: Throughput {
                 interval_ms: INTERVAL_MS,
                 octets: octets.collect(),

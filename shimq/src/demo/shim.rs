@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use shimq_testbed::{Namespace, Process, Provider};
 
 use super::DemoError;
+use super::datapath::{self, Datapath, Taken};
 use super::timeline::Moment;
 
 /// One of the two hosts.
@@ -74,16 +75,20 @@ impl<'a> Daemon<'a> {
     pub(super) fn start(
         host: Host,
         namespace: &'a Namespace,
+        datapath: Datapath,
         (folder, logs): (&Path, &Path),
     ) -> Result<Self, DemoError> {
         let program = env::current_exe().map_err(DemoError::io("find this program"))?;
         let state = folder.join(format!("state-{host}"));
         fs::create_dir(&state).map_err(DemoError::io("make a folder"))?;
+        let config = folder.join(format!("{host}.toml"));
+        fs::write(&config, datapath.config()).map_err(DemoError::io("write a configuration"))?;
         let socket = folder.join(format!("{host}.sock"));
         let log = logs.join(format!("shimq-{host}.log"));
         let to_log = File::create(&log).map_err(DemoError::io("create a log"))?;
         let mut command = namespace.command(&program)?;
-        command.arg("run").arg("--state-dir").arg(state);
+        command.arg("run").arg("--config").arg(config);
+        command.arg("--state-dir").arg(state);
         command.arg("--socket").arg(&socket);
         command
             .stdin(Stdio::null())
@@ -169,6 +174,17 @@ impl<'a> Daemon<'a> {
         Ok(monitor)
     }
 
+    /// The data path that is in force.
+    pub(super) fn datapath(&self) -> Result<Taken, DemoError> {
+        let answer = self.ask("status")?;
+        let Status { datapath } = serde_json::from_slice(&answer)
+            .map_err(|_| self.failure("gave a status that is none"))?;
+        Ok(Taken {
+            host: self.host,
+            datapath,
+        })
+    }
+
     fn ask(&self, command: &str) -> Result<Vec<u8>, DemoError> {
         let socket = self.socket.as_os_str();
         let args = [
@@ -190,6 +206,12 @@ impl<'a> Daemon<'a> {
             log: lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"),
         }
     }
+}
+
+/// `shimq status --json`, as far as the demo reads it.
+#[derive(Deserialize)]
+struct Status {
+    datapath: datapath::Status,
 }
 
 /// One element of `shimq locators --json`, as far as the demo reads it.

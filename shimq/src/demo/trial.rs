@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 use shimq_testbed::{A, B, TwoHosts};
 
+use super::datapath::Datapath;
 use super::shim::{Daemon, Host};
 use super::timeline::{Timeline, Voice};
 use super::transfer::Transfer;
@@ -22,6 +23,7 @@ pub(super) struct Plan {
     /// Decides the file's content, the pair of addresses and the moment of the cut.
     pub(super) seed: u64,
     pub(super) with_shim: bool,
+    pub(super) datapath: Datapath,
     pub(super) cut: Cut,
     pub(super) file_octets: u64,
     /// Bits per second of every provider.
@@ -58,8 +60,8 @@ pub(super) fn run(plan: &Plan, interrupted: &AtomicBool) -> Result<Observation, 
     if plan.with_shim {
         plan.voice
             .say("Starting shimq on both hosts; each makes a key first.");
-        let mut at_a = Daemon::start(Host::A, &network.a, folders)?;
-        let mut at_b = Daemon::start(Host::B, &network.b, folders)?;
+        let mut at_a = Daemon::start(Host::A, &network.a, plan.datapath, folders)?;
+        let mut at_b = Daemon::start(Host::B, &network.b, plan.datapath, folders)?;
         // Any address of a host with shimq will do: packets from it leave by its own provider.
         let [of_a, of_b] = [random.next_u32() % 2, random.next_u32() % 2];
         ends = (

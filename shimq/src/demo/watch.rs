@@ -11,6 +11,7 @@ use std::time::Duration;
 use shimq_testbed::{A, Counters, TwoHosts};
 
 use super::DemoError;
+use super::datapath::{Datapath, Taken};
 use super::shim::{Daemon, Event, Host, Pair};
 use super::timeline::{Moment, Path, Timeline};
 use super::transfer::Transfer;
@@ -31,6 +32,8 @@ pub(super) struct Observation {
     /// The path that the router saw the file on after the cut, if another one.
     pub(super) new_path: Option<Path>,
     pub(super) counters: Counters,
+    /// Of each daemon.
+    pub(super) datapaths: Vec<Taken>,
     /// SHA-256 of the file as served and as received, once the client has ended.
     pub(super) digests: Option<(String, String)>,
 }
@@ -288,6 +291,13 @@ impl<'a> Watch<'a> {
             };
             self.timeline.note(Moment::now(), text);
         }
+        let datapaths = self.daemons.iter().map(Daemon::datapath);
+        let datapaths: Vec<_> = datapaths.collect::<Result<_, _>>()?;
+        // The default needs no word.
+        let unusual = self.plan.datapath != Datapath::Queue;
+        for datapath in datapaths.iter().filter(|_| unusual) {
+            self.timeline.note(Moment::now(), datapath.to_string());
+        }
         Ok(Observation {
             timeline: self.timeline,
             ending,
@@ -297,6 +307,7 @@ impl<'a> Watch<'a> {
             pair_changed: self.pair_changed,
             new_path: self.new_path,
             counters: self.network.counters()?,
+            datapaths,
             digests,
         })
     }
