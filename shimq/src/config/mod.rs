@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use shim6_core::{Heuristic, KernelRule, PacketCount, RespondOnly, VolumeOrAge};
-use shimq_netfilter::rules::{InputHook, Mode, Prefix, RulesetConfig};
+use shimq_netfilter::rules::{self, InputHook, Mode, Prefix, RulesetConfig};
 
 use crate::host::{self, AddressMode, HostConfig, InterfaceChoice};
 pub(crate) use error::ConfigError;
@@ -55,6 +55,17 @@ pub(crate) struct Config {
     reap: Reap,
     limits: Limits,
     exclude: Exclude,
+}
+
+/// Who finds out which flows are worth a context.
+enum AskedBy {
+    /// This host starts none.
+    Nobody,
+    /// The kernel, by a rule.
+    Kernel(KernelRule),
+    /// The heuristic itself, which is shown every packet, both ways: by the operator's wish, or because
+    /// it has no words that the kernel knows.
+    Queue,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -137,7 +148,7 @@ impl Config {
                 "1 to 16",
             );
         }
-        let last = u32::from(self.datapath.queue_number) + 2 * u32::from(self.datapath.queues);
+        let last = u32::from(self.datapath.queue_number) + 2 * u32::from(self.datapath.queues) + 1;
         if last > u32::from(u16::MAX) {
             let given = self.datapath.queue_number.to_string();
             return refuse(
@@ -206,13 +217,17 @@ impl Config {
             mark,
             ..
         } = self.datapath;
-        let defaults = RulesetConfig::default();
-        let rule = self.kernel_rule();
+        let (mode, trigger) = match self.asked_by() {
+            AskedBy::Nobody => (Mode::Queue, rules::Trigger::Never),
+            AskedBy::Kernel(KernelRule { bytes, age }) => {
+                // A flow of no octets is asked about with its first.
+                let octets = bytes.max(1);
+                (Mode::Queue, rules::Trigger::Counted { octets, age })
+            }
+            AskedBy::Queue => (Mode::QueueAll, rules::Trigger::Everything),
+        };
         Ok(RulesetConfig {
-            mode: match rule {
-                Some(_) => Mode::Queue,
-                None => Mode::QueueAll,
-            },
+            mode,
             input_hook: match input_hook {
                 HookName::Input => InputHook::Input,
                 HookName::Prerouting => InputHook::Prerouting,
@@ -220,8 +235,8 @@ impl Config {
             own_mark: mark,
             observe: first..first + queues,
             rewrite: first + queues..first + 2 * queues,
-            trigger_bytes: rule.map_or(defaults.trigger_bytes, |rule| rule.bytes),
-            trigger_age: rule.map_or(defaults.trigger_age, |rule| rule.age),
+            keep: first + 2 * queues..first + 2 * queues + 1,
+            trigger,
             suspicious_silence: self.core().suspicious_silence,
             excluded_peers: self.excluded_peers()?,
             excluded_ports: self.exclude.ports.clone(),
@@ -279,21 +294,19 @@ impl Config {
 
     /// Whether the kernel applies the heuristic's rule, so that a candidate that comes is a trigger.
     pub(crate) fn kernel_decides(&self) -> bool {
-        self.kernel_rule().is_some()
+        match self.asked_by() {
+            AskedBy::Nobody | AskedBy::Kernel(_) => true,
+            AskedBy::Queue => false,
+        }
     }
 
-    /// The rule that the kernel applies. `None` if every packet is to be queued, both ways: by the
-    /// operator's wish, or because the heuristic has no words that the kernel knows.
-    fn kernel_rule(&self) -> Option<KernelRule> {
-        if self.datapath.mode == DatapathMode::QueueAll {
-            return None;
-        }
+    fn asked_by(&self) -> AskedBy {
         let heuristic = self.heuristic();
-        if heuristic.initiates() {
-            heuristic.kernel_rule()
-        } else {
-            // It declines whatever it is asked about, so the kernel may as well ask seldom.
-            VolumeOrAge::default().kernel_rule()
+        match heuristic.kernel_rule() {
+            _ if self.datapath.mode == DatapathMode::QueueAll => AskedBy::Queue,
+            _ if !heuristic.initiates() => AskedBy::Nobody,
+            Some(rule) => AskedBy::Kernel(rule),
+            None => AskedBy::Queue,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shimq_netfilter::rules::Mode;
+use shimq_netfilter::rules::{Mode, Trigger};
 
 use super::Config;
 
@@ -17,10 +17,11 @@ fn an_empty_file_is_the_defaults_and_these_are_the_papers_and_the_rfcs() {
     let config = parse("").unwrap();
     assert_eq!(config.core().send_timeout, Duration::from_secs(15));
     let rules = config.rules().unwrap();
-    assert_eq!(
-        (rules.trigger_bytes, rules.trigger_age),
-        (2048, Duration::from_secs(60))
-    );
+    let trigger = Trigger::Counted {
+        octets: 2048,
+        age: Duration::from_mins(1),
+    };
+    assert_eq!(rules.trigger, trigger);
     assert!(config.warnings().is_empty());
 }
 
@@ -35,6 +36,13 @@ fn a_heuristic_that_the_kernel_does_not_know_has_every_packet_queued() {
     ] {
         assert_eq!(parse(text).unwrap().rules().unwrap().mode, mode, "{text}");
     }
+}
+
+#[test]
+fn who_only_responds_has_the_kernel_ask_nothing() {
+    let config = parse("[trigger]\nheuristic = 'respond-only'").unwrap();
+    assert_eq!(config.rules().unwrap().trigger, Trigger::Never);
+    assert!(config.kernel_decides());
 }
 
 #[test]

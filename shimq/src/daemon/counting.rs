@@ -25,6 +25,15 @@ struct Counted {
     bytes_received: u64,
 }
 
+impl Counted {
+    fn begin_anew(&mut self, direction: Direction) {
+        match direction {
+            Direction::Out => (self.packets_sent, self.bytes_sent) = (0, 0),
+            Direction::In => (self.packets_received, self.bytes_received) = (0, 0),
+        }
+    }
+}
+
 /// The contexts that the kernel counts.
 #[derive(Debug, Default)]
 pub(crate) struct KernelCounting {
@@ -53,11 +62,19 @@ impl KernelCounting {
         self.counted.remove(&ulids);
     }
 
-    /// The kernel's counters began at zero again.
-    pub(crate) fn begin_anew(&mut self) {
+    /// The kernel's counter of these ULIDs begins at zero again: since the last reading, what was
+    /// counted is not accounted for. That is a few packets, of a flow of which more is known by then.
+    pub(crate) fn begin_anew(&mut self, ulids: UlidPair, direction: Direction) {
+        if let Some(counted) = self.counted.get_mut(&ulids) {
+            counted.begin_anew(direction);
+        }
+    }
+
+    /// All counters of the kernel's begin at zero again.
+    pub(crate) fn begin_all_anew(&mut self) {
         for counted in self.counted.values_mut() {
-            (counted.packets_sent, counted.bytes_sent) = (0, 0);
-            (counted.packets_received, counted.bytes_received) = (0, 0);
+            counted.begin_anew(Direction::Out);
+            counted.begin_anew(Direction::In);
         }
     }
 

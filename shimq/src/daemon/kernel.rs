@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use shim6_core::{Flow, Instant, Path, Tagged, UlidPair};
 use shimq_netfilter::rules::{
-    AddressPair, Change, Mode, RulesError, Ruleset, RulesetConfig, Statement,
+    AddressPair, Change, Direction, Mode, RulesError, Ruleset, RulesetConfig, Statement,
 };
 
 use super::counting::KernelCounting;
@@ -43,7 +43,10 @@ pub(crate) struct Kernel {
     counts: bool,
     counting: KernelCounting,
     identities: BTreeSet<Ipv6Addr>,
+    /// Established contexts, whose untagged packets are counted as they arrive.
     contexts: HashSet<UlidPair>,
+    /// Those that no queue maps, whose packets are counted as they are sent.
+    unqueued: HashSet<UlidPair>,
     mapped: HashSet<UlidPair>,
     /// Of these, the ones that queues map.
     queued: HashSet<UlidPair>,
@@ -71,6 +74,7 @@ impl Kernel {
             counting: KernelCounting::default(),
             identities: BTreeSet::new(),
             contexts: HashSet::new(),
+            unqueued: HashSet::new(),
             mapped: HashSet::new(),
             queued: HashSet::new(),
             remapped: Vec::new(),
@@ -151,17 +155,19 @@ impl Kernel {
 
     /// Puts into fresh sets what was in the old ones.
     fn refill(&mut self) {
-        self.counting.begin_anew();
+        self.counting.begin_all_anew();
         self.changes = self
             .identities
             .iter()
             .map(|&address| Change::AddIdentity(address))
             .collect();
-        self.changes.extend(
-            self.contexts
-                .iter()
-                .map(|&ulids| Change::AddContext(pair(ulids))),
-        );
+        for (contexts, direction) in [
+            (&self.unqueued, Direction::Out),
+            (&self.contexts, Direction::In),
+        ] {
+            let count = |&ulids: &UlidPair| Change::Count(pair(ulids), direction);
+            self.changes.extend(contexts.iter().map(count));
+        }
         self.changes
             .extend(self.queued.iter().map(|&ulids| Change::Map(pair(ulids))));
         self.commit();
@@ -190,34 +196,31 @@ impl Kernel {
         self.commit();
     }
 
-    /// Follows a flow. Counted from its first day to its last, so that untagged packets of the peer
-    /// are seen even while ours are mapped.
+    /// Follows a flow. What arrives is counted from its first day to its last, so that untagged packets
+    /// of the peer are seen even while ours are mapped; what is sent, unless queues map it.
     pub(crate) fn set(&mut self, flow: &Arc<Flow>) {
         if !flow.is_default {
             return;
         }
         let established = flow.tagged != Tagged::Refused;
-        if !established {
-            // Being negotiated, or refused: plain IPv6, about which nothing is to be asked for a while.
-            if self.contexts.remove(&flow.ulids) {
-                self.changes.push(Change::RemoveContext(pair(flow.ulids)));
-            }
-            self.counting.remove(flow.ulids);
-            self.decline(flow.ulids);
-        } else if self.contexts.insert(flow.ulids) {
-            self.changes.push(Change::AddContext(pair(flow.ulids)));
-        }
         if established {
             self.counting.set(flow);
+        } else {
+            // Being negotiated, or refused: plain IPv6, about which nothing is to be asked for a while.
+            self.counting.remove(flow.ulids);
+            self.decline(flow.ulids);
         }
+        let is_mapped = matches!(flow.path, Path::Mapped { .. });
+        let is_queued = is_mapped && !flow.kernel_maps;
+        self.count(flow.ulids, Direction::In, established);
+        self.count(flow.ulids, Direction::Out, established && !is_queued);
         if flow.watched {
             self.watched.insert(flow.ulids);
         } else {
             self.watched.remove(&flow.ulids);
         }
-        let is_mapped = matches!(flow.path, Path::Mapped { .. });
         if is_mapped {
-            self.set_queued(flow.ulids, !flow.kernel_maps);
+            self.set_queued(flow.ulids, is_queued);
             if self.mapped.insert(flow.ulids) {
                 self.remapped.push((flow.ulids, true));
             }
@@ -232,11 +235,25 @@ impl Kernel {
             return;
         }
         self.unmap(flow.ulids);
-        if self.contexts.remove(&flow.ulids) {
-            self.changes.push(Change::RemoveContext(pair(flow.ulids)));
-        }
+        self.count(flow.ulids, Direction::In, false);
+        self.count(flow.ulids, Direction::Out, false);
         self.counting.remove(flow.ulids);
         self.watched.remove(&flow.ulids);
+    }
+
+    /// Has the kernel count packets of these ULIDs, from 0, or no more.
+    fn count(&mut self, ulids: UlidPair, direction: Direction, wanted: bool) {
+        let counted = match direction {
+            Direction::Out => &mut self.unqueued,
+            Direction::In => &mut self.contexts,
+        };
+        if wanted && counted.insert(ulids) {
+            self.counting.begin_anew(ulids, direction);
+            self.changes.push(Change::Count(pair(ulids), direction));
+        } else if !wanted && counted.remove(&ulids) {
+            self.changes
+                .push(Change::StopCounting(pair(ulids), direction));
+        }
     }
 
     fn unmap(&mut self, ulids: UlidPair) {

@@ -109,8 +109,14 @@ impl Daemon {
         let (to_endpoint, from_queues) = mpsc::channel(CHANNEL);
         let observe = rules.observe.clone().map(QueueConfig::observe);
         let rewrite = rules.rewrite.clone().map(QueueConfig::rewrite);
+        // Where every packet is queued, what goes into silence is seen anyway.
+        let keep = match rules.mode {
+            Mode::Queue => rules.keep.clone(),
+            Mode::QueueAll => 0..0,
+        };
+        let keep = keep.map(QueueConfig::keep);
         let mut queues = Vec::new();
-        for queue in observe.chain(rewrite) {
+        for queue in observe.chain(rewrite).chain(keep) {
             let queue = open(config.backend(), &queue)?;
             let table = match rules.mode {
                 Mode::Queue => endpoint.flow_table_behind_kernel_counters(),

@@ -119,6 +119,16 @@ impl QueueConfig {
         }
     }
 
+    /// A queue whose packets are kept whole, as they will be on the wire, and go on unchanged.
+    #[must_use]
+    pub fn keep(number: u16) -> Self {
+        Self {
+            copy_range: MAX_COPY_RANGE,
+            gso: false,
+            ..Self::observe(number)
+        }
+    }
+
     /// A queue whose packets are rewritten: whole, segmented by the kernel, never passed on unjudged.
     #[must_use]
     pub fn rewrite(number: u16) -> Self {

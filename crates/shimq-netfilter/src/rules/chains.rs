@@ -1,41 +1,58 @@
 //! The rules themselves, in the order in which they are tried, each with the reason for its place.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use nftnl::Hook;
 
 use super::design::{ChainDesign, Field, Part, QueueTarget, RuleDesign, SetName};
-use super::{InputHook, Mode, RulesetConfig};
+use super::{InputHook, Mode, RulesetConfig, Trigger};
 
 /// Of what one context sends into silence, a packet is shown so often: a flow that is never answered
 /// costs no more.
 pub(super) const SHOWN_EVERY: Duration = Duration::from_millis(20);
 
+/// Of a pair that is worth a question, a packet is shown so often: if nobody answers, because the
+/// process is stopped, nearly all of its packets pass all the same.
+pub(super) const ASKED_EVERY: Duration = Duration::from_secs(1);
+
 /// LOCAL_OUT: ULIDs still, before they become locators.
 pub(super) fn output(config: &RulesetConfig) -> ChainDesign {
     let mut rules = Rules::default();
     rules.add_sent_elsewhere(config);
-    rules.add(
-        "before the loopback rule: while a ULID has no route, an anchor route by way of lo keeps its sockets alive",
-        [outgoing(SetName::Mapped, true), rewrite(config, true)],
-    );
-    if config.mode == Mode::Queue {
-        rules.add_counted(config);
-    }
-    rules.add(
-        "this host talks to itself",
-        [Part::LoopbackOut, Part::Accept],
-    );
     if config.mode == Mode::Queue {
         rules.add(
-            "asked before",
-            [outgoing(SetName::Declined, true), Part::Accept],
+            "counted; the peer was heard, so nothing is to be looked into: what nearly all packets of contexts meet",
+            [
+                outgoing(SetName::Alive, true),
+                outgoing(SetName::ContextsOut, true),
+                Part::Accept,
+            ],
         );
     }
-    if config.kernel_decides() {
-        rules.add_trigger(config);
-    } else {
-        rules.add("everything else", [observe(config)]);
+    rules.add(
+        "before the loopback rule: while a ULID has no route, an anchor route by way of lo keeps its sockets alive",
+        [
+            outgoing(SetName::Mapped, true),
+            queue(&config.rewrite, true),
+        ],
+    );
+    if config.mode == Mode::Queue {
+        rules.add_unanswered(config);
+    }
+    rules.add_without_context();
+    match config.trigger() {
+        Trigger::Counted { octets, .. } => rules.add_trigger(config, octets),
+        Trigger::Everything => {
+            if config.declines() {
+                rules.add(
+                    "asked before",
+                    [outgoing(SetName::Declined, true), Part::Accept],
+                );
+            }
+            rules.add("everything else", [queue(&config.observe, true)]);
+        }
+        Trigger::Never => {}
     }
     ChainDesign {
         name: c"output",
@@ -52,26 +69,29 @@ pub(super) fn input(config: &RulesetConfig) -> ChainDesign {
         InputHook::Input => (c"input", Hook::In, MANGLE),
         InputHook::Prerouting => (c"prerouting", Hook::PreRouting, BEFORE_DEFRAGMENTATION),
     };
-    // What arrives at LOCAL_IN is for this host; at PREROUTING it may be somebody else's, to be forwarded.
-    let for_us = || match config.input_hook {
-        InputHook::Input => None,
-        InputHook::Prerouting => Some(Part::LocalDestination),
+    let for_us = || Part::Lookup {
+        field: Field::Destination,
+        set: SetName::Identities,
+        found: true,
     };
     let mut rules = Rules::default();
-    rules.add_exclusions(Field::Source);
+    rules.add_exclusions(config, Field::Source);
     rules.add(
         "Shim6 control messages and tagged payload; the kernel would answer them with an error, so no bypass",
-        [Part::Protocol(SHIM6)]
-            .into_iter()
-            .chain(for_us())
-            .chain([rewrite(config, false)]),
+        [
+            Part::Protocol(SHIM6),
+            for_us(),
+            queue(&config.rewrite, false),
+        ],
     );
     rules.add(
         "errors about tagged packets, which the upper layers know by their ULIDs",
-        [Part::Icmpv6Type(1..=4), Part::QuotedNextHeader(SHIM6)]
-            .into_iter()
-            .chain(for_us())
-            .chain([rewrite(config, true)]),
+        [
+            Part::Icmpv6Type(1..=4),
+            Part::QuotedNextHeader(SHIM6),
+            for_us(),
+            queue(&config.rewrite, true),
+        ],
     );
     rules.add(
         "decrypted: it came by before, as ESP",
@@ -91,7 +111,7 @@ pub(super) fn input(config: &RulesetConfig) -> ChainDesign {
             ],
         );
     }
-    if !config.kernel_decides() {
+    if config.trigger() == Trigger::Everything {
         rules.add_observed_arrivals(config);
     }
     ChainDesign {
@@ -113,16 +133,10 @@ fn arriving(set: SetName, found: bool) -> Part {
     Part::Lookup { field, set, found }
 }
 
-fn rewrite(config: &RulesetConfig, bypass: bool) -> Part {
-    let numbers = config.rewrite.clone();
-    Part::Queue(QueueTarget { numbers, bypass })
-}
-
-fn observe(config: &RulesetConfig) -> Part {
-    let numbers = config.observe.clone();
+fn queue(numbers: &Range<u16>, bypass: bool) -> Part {
     Part::Queue(QueueTarget {
-        numbers,
-        bypass: true,
+        numbers: numbers.clone(),
+        bypass,
     })
 }
 
@@ -136,7 +150,7 @@ impl Rules {
         self.0.push(RuleDesign { parts, why });
     }
 
-    /// Outgoing packets that no context can be for.
+    /// Outgoing packets that no context is for. Few rules: each is tried for every packet of a context.
     fn add_sent_elsewhere(&mut self, config: &RulesetConfig) {
         self.add(
             "the daemon's own packets are final",
@@ -153,33 +167,17 @@ impl Rules {
                 Part::Accept,
             ],
         );
+        self.add_exclusions(config, Field::Destination);
         self.add(
             "not encrypted yet: what leaves is the ESP packet, which comes by again",
             [Part::IpsecAhead, Part::Accept],
         );
-        self.add(
-            "never leaves the link",
-            [Part::LinkLocalDestination, Part::Accept],
-        );
-        self.add(
-            "MLDv2 reports and multicast in general: a context has two ends",
-            [Part::MulticastDestination, Part::Accept],
-        );
         self.add(NEIGHBOURS, [Part::Icmpv6Type(130..=137), Part::Accept]);
-        self.add_exclusions(Field::Destination);
     }
 
-    /// Outgoing packets of contexts on their ULIDs. Each packet finds its pair in `contexts_out` once,
-    /// for each time counts.
-    fn add_counted(&mut self, config: &RulesetConfig) {
-        self.add(
-            "counted; the peer was heard, so nothing is to be looked into",
-            [
-                outgoing(SetName::Alive, true),
-                outgoing(SetName::ContextsOut, true),
-                Part::Accept,
-            ],
-        );
+    /// Outgoing packets of contexts on their ULIDs whose peer was not heard just now. Each packet finds
+    /// its pair in `contexts_out` once, for each time counts.
+    fn add_unanswered(&mut self, config: &RulesetConfig) {
         self.add(
             "counted; sends into silence, of which a packet was shown just now",
             [
@@ -196,26 +194,58 @@ impl Rules {
                     set: SetName::Silent,
                     over: 0,
                 },
-                rewrite(config, true),
+                queue(&config.keep, true),
             ],
         );
     }
 
-    /// When the kernel decides what is worth a context.
-    fn add_trigger(&mut self, config: &RulesetConfig) {
+    /// Outgoing packets that are no sign that a context is wanted.
+    fn add_without_context(&mut self) {
+        self.add(
+            "this host talks to itself",
+            [Part::LoopbackOut, Part::Accept],
+        );
+        self.add(
+            "never leaves the link",
+            [Part::LinkLocalDestination, Part::Accept],
+        );
+        self.add(
+            "MLDv2 reports and multicast in general: a context has two ends",
+            [Part::MulticastDestination, Part::Accept],
+        );
+    }
+
+    /// When the kernel decides what is worth a context: from `octets` on, or at the age of the pairs in
+    /// the sets.
+    fn add_trigger(&mut self, config: &RulesetConfig, octets: u64) {
+        self.add(
+            "asked before",
+            [outgoing(SetName::Declined, true), Part::Accept],
+        );
         for answers in [1..=4, 129..=129] {
             self.add(
                 "errors and echo replies: anybody can draw these, so they are no sign of a conversation",
                 [Part::Icmpv6Type(answers), Part::Accept],
             );
         }
+        let ask = || {
+            [
+                outgoing(SetName::Asked, false),
+                Part::Add {
+                    set: SetName::Asked,
+                    over: 0,
+                },
+                queue(&config.observe, true),
+            ]
+        };
         self.add(
-            "old and still sending: worth a question",
+            "old and still sending: worth a question now and then",
             [
                 outgoing(SetName::Active, true),
                 outgoing(SetName::Young, false),
-                observe(config),
-            ],
+            ]
+            .into_iter()
+            .chain(ask()),
         );
         self.add(
             "last seen now",
@@ -225,14 +255,13 @@ impl Rules {
             }],
         );
         self.add(
-            "first seen now, if it is new; has sent much: worth a question",
-            [
-                Part::Add {
-                    set: SetName::Young,
-                    over: config.trigger_bytes,
-                },
-                observe(config),
-            ],
+            "first seen now, if it is new; has sent much: worth a question now and then",
+            [Part::Add {
+                set: SetName::Young,
+                over: octets,
+            }]
+            .into_iter()
+            .chain(ask()),
         );
     }
 
@@ -253,17 +282,17 @@ impl Rules {
             "this host talks to itself",
             [Part::LoopbackIn, Part::Accept],
         );
-        if config.mode == Mode::Queue {
+        if config.declines() {
             self.add(
                 "asked before",
                 [arriving(SetName::Declined, true), Part::Accept],
             );
         }
-        self.add("everything else", [observe(config)]);
+        self.add("everything else", [queue(&config.observe, true)]);
     }
 
-    /// What the operator wants left alone; `peer` is the field with the peer's address.
-    fn add_exclusions(&mut self, peer: Field) {
+    /// What the operator wants left alone, if anything; `peer` is the field with the peer's address.
+    fn add_exclusions(&mut self, config: &RulesetConfig, peer: Field) {
         let mut add = |field, set| {
             let excluded = Part::Lookup {
                 field,
@@ -275,14 +304,18 @@ impl Rules {
                 [excluded, Part::Accept],
             );
         };
-        add(peer, SetName::ExcludedPeers);
-        for port in [
-            Field::TcpSource,
-            Field::TcpDestination,
-            Field::UdpSource,
-            Field::UdpDestination,
-        ] {
-            add(port, SetName::ExcludedPorts);
+        if !config.excluded_peers.is_empty() {
+            add(peer, SetName::ExcludedPeers);
+        }
+        if !config.excluded_ports.is_empty() {
+            for port in [
+                Field::TcpSource,
+                Field::TcpDestination,
+                Field::UdpSource,
+                Field::UdpDestination,
+            ] {
+                add(port, SetName::ExcludedPorts);
+            }
         }
     }
 }

@@ -25,6 +25,23 @@ pub enum InputHook {
     Prerouting,
 }
 
+/// Which pairs of addresses without a context an observation queue hears of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// Those that the kernel finds worth one: they have sent `octets`, or still send at this age. One packet
+    /// of such a pair is shown, and after a second another.
+    Counted {
+        /// Octets that a pair may send unnoticed, at least 1.
+        octets: u64,
+        /// Age at which a pair that still sends is shown in any case.
+        age: Duration,
+    },
+    /// All of them, by every packet that they send and receive: somebody else decides.
+    Everything,
+    /// None: contexts are the peers' wish alone.
+    Never,
+}
+
 /// What a ruleset is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RulesetConfig {
@@ -38,12 +55,11 @@ pub struct RulesetConfig {
     pub observe: Range<u16>,
     /// Numbers of the queues whose packets are rewritten.
     pub rewrite: Range<u16>,
-    /// Octets that a pair of addresses may send before its packets go to an observation queue; with 0 all
-    /// packets of a pair without a context go there, sent and received, and somebody else decides.
-    pub trigger_bytes: u64,
-    /// Age at which a pair that still sends goes there in any case.
-    pub trigger_age: Duration,
-    /// Silence of a context's peer after which what is sent to it goes to a rewriting queue, to be kept.
+    /// Numbers of the queues whose packets are kept whole and go on unchanged.
+    pub keep: Range<u16>,
+    /// Which pairs without a context an observation queue hears of.
+    pub trigger: Trigger,
+    /// Silence of a context's peer after which some of what is sent to it goes to a keeping queue.
     pub suspicious_silence: Duration,
     /// Peers that never get a context.
     pub excluded_peers: Vec<Prefix>,
@@ -59,8 +75,11 @@ impl Default for RulesetConfig {
             own_mark: 0x5533,
             observe: 5533..5534,
             rewrite: 5534..5535,
-            trigger_bytes: 2048,
-            trigger_age: Duration::from_secs(60),
+            keep: 5535..5536,
+            trigger: Trigger::Counted {
+                octets: 2048,
+                age: Duration::from_secs(60),
+            },
             suspicious_silence: Duration::from_millis(60),
             excluded_peers: Vec::new(),
             excluded_ports: Vec::new(),
@@ -69,32 +88,47 @@ impl Default for RulesetConfig {
 }
 
 impl RulesetConfig {
-    /// Whether the kernel finds out which flows are worth a context.
-    pub(super) fn kernel_decides(&self) -> bool {
-        self.mode == Mode::Queue && self.trigger_bytes > 0
+    /// Which pairs without a context are shown in this mode.
+    pub(super) fn trigger(&self) -> Trigger {
+        match self.mode {
+            Mode::Queue => self.trigger,
+            Mode::QueueAll => Trigger::Everything,
+        }
+    }
+
+    /// Whether there are pairs about which nothing is to be asked for a while.
+    pub(super) fn declines(&self) -> bool {
+        self.mode == Mode::Queue && self.trigger != Trigger::Never
     }
 
     /// Refuses what no ruleset can do.
     pub(super) fn validate(&self) -> Result<(), RulesError> {
         let refuse = |why: &str| Err(RulesError::Config(why.to_owned()));
-        if self.observe.is_empty() || self.rewrite.is_empty() {
-            return refuse("a range of queue numbers is empty");
-        }
-        if self.observe.start < self.rewrite.end && self.rewrite.start < self.observe.end {
-            return refuse("observation and rewriting share a queue number");
+        let kinds = [&self.observe, &self.rewrite, &self.keep];
+        for (index, numbers) in kinds.into_iter().enumerate() {
+            if numbers.is_empty() {
+                return refuse("a range of queue numbers is empty");
+            }
+            let overlaps =
+                |other: &&Range<u16>| numbers.start < other.end && other.start < numbers.end;
+            if kinds[..index].iter().any(overlaps) {
+                return refuse("queues of different kinds share a number");
+            }
         }
         if self.own_mark == 0 {
             return refuse("mark 0 is that of everybody's packets");
         }
-        if self.trigger_bytes > i64::MAX as u64 {
-            return refuse("the kernel counts no more than 2^63 - 1 octets");
+        if let Trigger::Counted { octets, age } = self.trigger {
+            if octets == 0 || octets > i64::MAX as u64 {
+                return refuse("the kernel counts from 1 to 2^63 - 1 octets");
+            }
+            if age < Duration::from_millis(100) {
+                return refuse("a flow's age is told in steps of about 10 ms");
+            }
         }
         let millis = self.suspicious_silence.as_millis();
         if millis == 0 || !millis.is_multiple_of(20) {
             return refuse("kernels count silence in ticks; 20 ms are whole ticks for all of them");
-        }
-        if self.trigger_age < Duration::from_millis(100) {
-            return refuse("a flow's age is told in steps of about 10 ms");
         }
         Ok(())
     }
@@ -193,6 +227,9 @@ mod tests {
         config.observe = 5533..5535;
         assert!(matches!(config.validate(), Err(RulesError::Config(_))));
         config.observe = 5533..5533;
+        assert!(matches!(config.validate(), Err(RulesError::Config(_))));
+        config.observe = 5533..5534;
+        config.keep = 5534..5536;
         assert!(matches!(config.validate(), Err(RulesError::Config(_))));
     }
 }

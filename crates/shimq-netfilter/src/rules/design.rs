@@ -11,7 +11,7 @@ use std::time::Duration;
 use nftnl::Hook;
 
 use super::elements::Element;
-use super::{Mode, RulesetConfig, chains};
+use super::{Mode, RulesetConfig, Trigger, chains};
 
 /// Everything in the table.
 pub(super) struct Design {
@@ -31,6 +31,7 @@ pub(super) enum SetName {
     Alive,
     Silent,
     Declined,
+    Asked,
     Young,
     Active,
 }
@@ -47,6 +48,7 @@ impl SetName {
             Self::Alive => c"alive",
             Self::Silent => c"silent",
             Self::Declined => c"declined",
+            Self::Asked => c"asked",
             Self::Young => c"young",
             Self::Active => c"active",
         }
@@ -128,7 +130,6 @@ pub(super) enum Part {
     IpsecAhead,
     /// The packet came out of one.
     IpsecBehind,
-    LocalDestination,
     LinkLocalDestination,
     MulticastDestination,
     Protocol(u8),
@@ -192,104 +193,133 @@ impl Design {
             chains: [chains::output(config), chains::input(config)],
         }
     }
+
+    /// The sets of what is excluded; empty ones are not made.
+    pub(super) fn exclusions(&self) -> impl Iterator<Item = &SetDesign> {
+        let names = [SetName::ExcludedPeers, SetName::ExcludedPorts];
+        self.sets
+            .iter()
+            .filter(move |set| names.contains(&set.name))
+    }
+
+    /// Whether all sets of `other` are among these, by their names.
+    pub(super) fn has_sets_of(&self, other: &Self) -> bool {
+        let here = |set: &SetDesign| self.sets.iter().any(|own| own.name == set.name);
+        other.sets.iter().all(here)
+    }
 }
 
 fn sets(config: &RulesetConfig) -> Vec<SetDesign> {
-    use Key::{Address, Pair, Port};
-    use SetKind::{Counter, Dynamic, Interval, Plain, Timeout};
-    let mut sets = Vec::new();
-    let mut set = |name, key, kind, elements, purpose| {
-        sets.push(SetDesign {
-            name,
-            key,
-            kind,
-            elements,
-            purpose,
-        });
-    };
-    let none = Vec::new;
-    let peers = Element::prefixes(&config.excluded_peers);
-    let ports = Element::ports(&config.excluded_ports);
-    set(
+    use Key::{Address, Pair};
+    use SetKind::{Counter, Dynamic, Plain, Timeout};
+    let mut sets = vec![set(
         SetName::Identities,
         Address,
         Plain,
-        none(),
         "this host's CGA and HBA addresses: only they get contexts",
-    );
-    set(
-        SetName::ExcludedPeers,
-        Address,
-        Interval,
-        peers,
-        "peers that never get a context",
-    );
-    set(
-        SetName::ExcludedPorts,
-        Port,
-        Plain,
-        ports,
-        "TCP and UDP ports, at either end, that never get a context",
-    );
-    set(
-        SetName::Mapped,
-        Pair,
-        Plain,
-        none(),
-        "local . peer: contexts whose current locators are not the ULIDs",
-    );
-    set(
-        SetName::ContextsOut,
-        Pair,
-        Counter,
-        none(),
-        "local . peer: contexts whose current locators are the ULIDs, counted by lookup",
-    );
-    set(
-        SetName::ContextsIn,
-        Pair,
-        Counter,
-        none(),
-        "the same for arriving packets",
-    );
+    )];
+    sets.extend(exclusions(config));
+    sets.extend([
+        set(
+            SetName::Mapped,
+            Pair,
+            Plain,
+            "local . peer: contexts whose current locators are not the ULIDs",
+        ),
+        set(
+            SetName::ContextsOut,
+            Pair,
+            Counter,
+            "local . peer: contexts whose current locators are the ULIDs, counted by lookup",
+        ),
+        set(
+            SetName::ContextsIn,
+            Pair,
+            Counter,
+            "local . peer: all contexts, counted by lookup as packets arrive",
+        ),
+    ]);
     if config.mode == Mode::Queue {
-        set(
-            SetName::Alive,
-            Pair,
-            Dynamic(config.suspicious_silence),
-            none(),
-            "local . peer: contexts that were heard so short ago",
-        );
-        set(
-            SetName::Silent,
-            Pair,
-            Dynamic(chains::SHOWN_EVERY),
-            none(),
-            "local . peer: contexts that send into silence, and of which a packet was shown so short ago",
-        );
+        sets.extend([
+            set(
+                SetName::Alive,
+                Pair,
+                Dynamic(config.suspicious_silence),
+                "local . peer: contexts that were heard so short ago",
+            ),
+            set(
+                SetName::Silent,
+                Pair,
+                Dynamic(chains::SHOWN_EVERY),
+                "local . peer: contexts that send into silence, and of which a packet was shown so short ago",
+            ),
+        ]);
     }
-    if config.kernel_decides() {
-        set(
-            SetName::Young,
-            Pair,
-            Dynamic(config.trigger_age),
-            none(),
-            "local . peer: first seen so short ago, with the octets sent since",
-        );
-        set(
-            SetName::Active,
-            Pair,
-            Dynamic(config.trigger_age),
-            none(),
-            "local . peer: last seen so short ago",
-        );
+    if let Trigger::Counted { age, .. } = config.trigger() {
+        sets.extend([
+            set(
+                SetName::Young,
+                Pair,
+                Dynamic(age),
+                "local . peer: first seen so short ago, with the octets sent since",
+            ),
+            set(
+                SetName::Active,
+                Pair,
+                Dynamic(age),
+                "local . peer: last seen so short ago",
+            ),
+            set(
+                SetName::Asked,
+                Pair,
+                Dynamic(chains::ASKED_EVERY),
+                "local . peer: found worth a question, and asked about so short ago",
+            ),
+        ]);
     }
-    set(
-        SetName::Declined,
-        Pair,
-        Timeout,
-        none(),
-        "local . peer: asked about and not wanted, for a while",
-    );
+    if config.declines() {
+        sets.push(set(
+            SetName::Declined,
+            Pair,
+            Timeout,
+            "local . peer: asked about and not wanted, for a while",
+        ));
+    }
     sets
+}
+
+/// What the operator wants left alone, if anything.
+fn exclusions(config: &RulesetConfig) -> impl Iterator<Item = SetDesign> {
+    let peers = SetDesign {
+        elements: Element::prefixes(&config.excluded_peers),
+        ..set(
+            SetName::ExcludedPeers,
+            Key::Address,
+            SetKind::Interval,
+            "peers that never get a context",
+        )
+    };
+    let ports = SetDesign {
+        elements: Element::ports(&config.excluded_ports),
+        ..set(
+            SetName::ExcludedPorts,
+            Key::Port,
+            SetKind::Plain,
+            "TCP and UDP ports, at either end, that never get a context",
+        )
+    };
+    [peers, ports]
+        .into_iter()
+        .filter(|set| !set.elements.is_empty())
+}
+
+/// A set that begins empty.
+fn set(name: SetName, key: Key, kind: SetKind, purpose: &'static str) -> SetDesign {
+    SetDesign {
+        name,
+        key,
+        kind,
+        elements: Vec::new(),
+        purpose,
+    }
 }

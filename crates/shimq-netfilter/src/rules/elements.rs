@@ -30,11 +30,13 @@ pub enum Change {
     Map(AddressPair),
     /// They no longer do.
     Unmap(AddressPair),
-    /// Packets of this pair are counted, in both directions, from 0.
-    AddContext(AddressPair),
+    /// Packets of this pair and direction are counted from 0. What is sent by a mapped pair must not be:
+    /// it would pass unmapped.
+    Count(AddressPair, Direction),
     /// They no longer are.
-    RemoveContext(AddressPair),
-    /// Packets of this pair ask for nothing for so long. Does not prolong an earlier time that still runs.
+    StopCounting(AddressPair, Direction),
+    /// Packets of this pair ask for nothing for so long. Does not prolong an earlier time that still runs, and
+    /// does nothing where the ruleset asks for nothing.
     Decline(AddressPair, Duration),
 }
 
@@ -45,6 +47,16 @@ pub enum Direction {
     Out,
     /// Received by it.
     In,
+}
+
+impl Direction {
+    /// The set with the counters.
+    fn set(self) -> SetName {
+        match self {
+            Self::Out => SetName::ContextsOut,
+            Self::In => SetName::ContextsIn,
+        }
+    }
 }
 
 /// What a context sent or received while its locators were its ULIDs.
@@ -150,26 +162,24 @@ impl AddressPair {
 }
 
 impl Change {
-    /// The sets that change, each with the element that comes or goes.
-    fn elements(self) -> impl Iterator<Item = (SetName, Element)> {
-        let (first, second) = match self {
+    /// The set that changes, and the element that comes or goes.
+    fn element(self) -> (SetName, Element) {
+        match self {
             Self::AddIdentity(address) | Self::RemoveIdentity(address) => {
-                ((SetName::Identities, Element::Address(address)), None)
+                (SetName::Identities, Element::Address(address))
             }
-            Self::Map(pair) | Self::Unmap(pair) => ((SetName::Mapped, Element::Pair(pair)), None),
-            Self::AddContext(pair) | Self::RemoveContext(pair) => (
-                (SetName::ContextsOut, Element::Pair(pair)),
-                Some((SetName::ContextsIn, Element::Pair(pair))),
-            ),
-            Self::Decline(pair, age) => ((SetName::Declined, Element::Temporary(pair, age)), None),
-        };
-        [Some(first), second].into_iter().flatten()
+            Self::Map(pair) | Self::Unmap(pair) => (SetName::Mapped, Element::Pair(pair)),
+            Self::Count(pair, direction) | Self::StopCounting(pair, direction) => {
+                (direction.set(), Element::Pair(pair))
+            }
+            Self::Decline(pair, age) => (SetName::Declined, Element::Temporary(pair, age)),
+        }
     }
 
     fn adds(self) -> bool {
         match self {
-            Self::AddIdentity(_) | Self::Map(_) | Self::AddContext(_) | Self::Decline(..) => true,
-            Self::RemoveIdentity(_) | Self::Unmap(_) | Self::RemoveContext(_) => false,
+            Self::AddIdentity(_) | Self::Map(_) | Self::Count(..) | Self::Decline(..) => true,
+            Self::RemoveIdentity(_) | Self::Unmap(_) | Self::StopCounting(..) => false,
         }
     }
 }
@@ -193,12 +203,13 @@ impl Step {
 
 /// The steps of `changes`, with one element each.
 fn single_steps(changes: &[Change]) -> impl Iterator<Item = Step> {
-    changes.iter().flat_map(|change| {
-        change.elements().map(|(set, element)| Step {
+    changes.iter().map(|change| {
+        let (set, element) = change.element();
+        Step {
             adds: change.adds(),
             set,
             elements: vec![element],
-        })
+        }
     })
 }
 
@@ -271,10 +282,6 @@ pub(super) fn read_contexts(
     direction: Direction,
     out: &mut Vec<ContextCount>,
 ) -> Result<(), RulesError> {
-    let set = match direction {
-        Direction::Out => SetName::ContextsOut,
-        Direction::In => SetName::ContextsIn,
-    };
     let mut request = Vec::new();
     Builder::new(
         &mut request,
@@ -285,7 +292,7 @@ pub(super) fn read_contexts(
         0,
     )
     .name(wire::NFTA_SET_ELEM_LIST_TABLE, TABLE)
-    .name(wire::NFTA_SET_ELEM_LIST_SET, set.as_c_str());
+    .name(wire::NFTA_SET_ELEM_LIST_SET, direction.set().as_c_str());
     listing::repeat_if_interrupted(|| {
         out.clear();
         socket.dump(&request, buf, |message| {
@@ -351,7 +358,10 @@ mod tests {
     #[test]
     fn many_contexts_take_one_step_for_each_set() {
         let changes: Vec<_> = (0..100)
-            .map(|last| Change::AddContext(pair(last)))
+            .flat_map(|last| {
+                [Direction::Out, Direction::In]
+                    .map(|direction| Change::Count(pair(last), direction))
+            })
             .collect();
         let steps = steps(&changes);
         let sets: Vec<_> = steps

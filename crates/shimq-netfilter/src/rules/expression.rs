@@ -1,7 +1,7 @@
 //! Parts of rules as nf_tables expressions, built in libnftnl.
 //!
 //! The crate `nftnl` has some of these expressions, each for its own use, and lets others join by its trait. What is
-//! needed here (a second register, inverted lookups, `dynset`, `fib`, `rt`, `queue`, `target`) it mostly has not, so
+//! needed here (a second register, inverted lookups, `dynset`, `rt`, `queue`, `target`) it mostly has not, so
 //! all are built the same way: a name and its fields.
 
 use std::ffi::{CStr, c_void};
@@ -38,14 +38,42 @@ impl RuleDesign {
     /// The expressions of this rule, in order.
     pub(super) fn expressions(&self, statement: Statement) -> Vec<Expression> {
         let mut out = Vec::new();
+        // Loading a pair costs about as much as looking it up: parts in a row that need the same share one load.
+        let mut loaded = None;
         for part in &self.parts {
+            let field = part.field();
+            if let Some(field) = field.filter(|_| loaded != field) {
+                field.add_loads(&mut out);
+            }
             part.add_expressions(statement, &mut out);
+            loaded = field;
         }
         out
     }
 }
 
 impl Part {
+    /// What the part needs in the registers.
+    fn field(&self) -> Option<Field> {
+        match self {
+            Self::Lookup { field, .. } | Self::Update { field, .. } => Some(*field),
+            Self::Add { .. } => Some(Field::OutgoingPair),
+            Self::Mark(_)
+            | Self::LoopbackOut
+            | Self::LoopbackIn
+            | Self::IpsecAhead
+            | Self::IpsecBehind
+            | Self::LinkLocalDestination
+            | Self::MulticastDestination
+            | Self::Protocol(_)
+            | Self::Icmpv6Type(_)
+            | Self::QuotedNextHeader(_)
+            | Self::Queue(_)
+            | Self::Accept => None,
+        }
+    }
+
+    /// Appends what follows once [`Self::field`] is loaded.
     fn add_expressions(&self, statement: Statement, out: &mut Vec<Expression>) {
         match self {
             Self::Mark(mark) => out.extend([meta(META_MARK), equals(&mark.to_ne_bytes())]),
@@ -53,9 +81,6 @@ impl Part {
             Self::LoopbackIn => out.extend([meta(META_IIF), equals(&LOOPBACK.to_ne_bytes())]),
             Self::IpsecAhead => out.extend([route_has_ipsec(), equals(&[1])]),
             Self::IpsecBehind => out.extend([meta(META_SECPATH), equals(&[1])]),
-            Self::LocalDestination => {
-                out.extend([destination_type(), equals(&RTN_LOCAL.to_ne_bytes())]);
-            }
             Self::LinkLocalDestination => {
                 let mask = [[0xff, 0xc0].as_slice(), &[0; 14]].concat();
                 let prefix = [[0xfe, 0x80].as_slice(), &[0; 14]].concat();
@@ -83,16 +108,9 @@ impl Part {
                     equals(&[*protocol]),
                 ]);
             }
-            Self::Lookup { field, set, found } => {
-                field.add_loads(out);
-                out.push(lookup(*set, *found));
-            }
-            Self::Update { field, set } => {
-                field.add_loads(out);
-                out.push(dynset(DYNSET_UPDATE, *set, None));
-            }
+            Self::Lookup { set, found, .. } => out.push(lookup(*set, *found)),
+            Self::Update { set, .. } => out.push(dynset(DYNSET_UPDATE, *set, None)),
             Self::Add { set, over } => {
-                Field::OutgoingPair.add_loads(out);
                 // A quota of 0 would be listed as used up, and so never as it was sent.
                 let quota = (*over > 0).then(|| quota_over(*over));
                 out.push(dynset(DYNSET_ADD, *set, quota));
@@ -123,9 +141,8 @@ impl Field {
         match self {
             Self::Source => out.push(address(SOURCE, REG_1)),
             Self::Destination => out.push(address(DESTINATION, REG_1)),
-            Self::OutgoingPair => {
-                out.extend([address(SOURCE, REG_1), address(DESTINATION, REG_2)]);
-            }
+            // Neighbours in the header as in the registers.
+            Self::OutgoingPair => out.push(payload(NETWORK, SOURCE, 2 * ADDRESS_LEN, REG_1)),
             Self::ArrivingPair => {
                 out.extend([address(DESTINATION, REG_1), address(SOURCE, REG_2)]);
             }
@@ -153,17 +170,6 @@ fn route_has_ipsec() -> Expression {
         fields: vec![
             (sys::NFTNL_EXPR_RT_KEY, Value::U32(RT_XFRM)),
             (sys::NFTNL_EXPR_RT_DREG, Value::U32(REG_1)),
-        ],
-    }
-}
-
-fn destination_type() -> Expression {
-    Expression {
-        name: c"fib",
-        fields: vec![
-            (sys::NFTNL_EXPR_FIB_FLAGS, Value::U32(FIB_DADDR)),
-            (sys::NFTNL_EXPR_FIB_RESULT, Value::U32(FIB_ADDRTYPE)),
-            (sys::NFTNL_EXPR_FIB_DREG, Value::U32(REG_1)),
         ],
     }
 }
@@ -358,9 +364,6 @@ const META_OIF: u32 = 5;
 const META_L4PROTO: u32 = 16;
 const META_SECPATH: u32 = 25;
 const RT_XFRM: u32 = 4;
-const FIB_DADDR: u32 = 1 << 1;
-const FIB_ADDRTYPE: u32 = 3;
-const RTN_LOCAL: u32 = 2;
 /// The loopback interface has this index in every network namespace.
 const LOOPBACK: u32 = 1;
 
@@ -393,7 +396,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::super::design::Design;
-    use super::super::{InputHook, Mode, Prefix, RulesetConfig, print};
+    use super::super::{InputHook, Mode, Prefix, RulesetConfig, Trigger, print};
     use super::*;
 
     /// The expression in libnftnl's words, as `nft --debug=netlink` prints it.
@@ -443,21 +446,43 @@ mod tests {
         (!rules.is_empty()).then_some(rules)
     }
 
+    /// `rule` as nft makes it, but without what it loads twice, and with neighbours loaded at once.
+    fn thriftily(rule: &[String]) -> Vec<String> {
+        let mut rule = rule.join("\n");
+        let load = |len, offset, register| {
+            format!("[ payload load {len}b @ network header + {offset} => reg {register} ]\n")
+        };
+        let outgoing = load(16, SOURCE, 1) + &load(16, DESTINATION, 2);
+        rule = rule.replace(&outgoing, &load(32, SOURCE, 1));
+        let arriving = load(16, DESTINATION, 1) + &load(16, SOURCE, 2);
+        for loads in [load(32, SOURCE, 1), arriving] {
+            if let Some(first) = rule.find(&loads) {
+                let (head, tail) = rule.split_at(first + loads.len());
+                rule = head.to_owned() + &tail.replace(&loads, "");
+            }
+        }
+        rule.lines().map(str::to_owned).collect()
+    }
+
     #[test]
     fn what_is_loaded_is_what_nft_makes_of_the_printed_text() {
+        let counted = RulesetConfig::default().trigger;
         for mode in [Mode::Queue, Mode::QueueAll] {
             for input_hook in [InputHook::Input, InputHook::Prerouting] {
-                for (queues, trigger_bytes) in [(1, 2048), (4, 0)] {
+                for (queues, trigger) in
+                    [(1, counted), (4, Trigger::Everything), (1, Trigger::Never)]
+                {
                     let config = RulesetConfig {
                         mode,
                         input_hook,
                         observe: 100..100 + queues,
                         rewrite: 200..200 + queues,
+                        keep: 300..300 + queues,
                         excluded_peers: Prefix::new("2001:db8:f::".parse().unwrap(), 48)
                             .into_iter()
                             .collect(),
                         excluded_ports: vec![53, 123],
-                        trigger_bytes,
+                        trigger,
                         ..RulesetConfig::default()
                     };
                     let Some(nft) = compiled_by_nft(&print(&config)) else {
@@ -471,6 +496,7 @@ mod tests {
                         .map(|rule| rule.expressions(Statement::Native))
                         .map(|rule| rule.iter().map(spelled).collect())
                         .collect();
+                    let nft: Vec<_> = nft.iter().map(|rule| thriftily(rule)).collect();
                     assert_eq!(ours, nft, "{config:?}");
                 }
             }

@@ -24,14 +24,13 @@ use std::ffi::CStr;
 
 use nftnl::{Chain, ChainType, Policy, ProtoFamily, Rule, Table};
 
-pub use self::config::{InputHook, Mode, Prefix, RulesetConfig};
+pub use self::config::{InputHook, Mode, Prefix, RulesetConfig, Trigger};
 pub use self::elements::{AddressPair, Change, ContextCount, Direction};
 pub use self::error::RulesError;
 pub use self::statement::Statement;
 pub use self::text::print;
 
 use self::design::{Design, SetName};
-use self::elements::Element;
 use self::listing::Listing;
 use self::transaction::Transaction;
 use crate::netlink::Socket;
@@ -42,6 +41,7 @@ use crate::netlink::Socket;
 /// the elements that are in it.
 pub struct Ruleset {
     socket: Socket,
+    config: RulesetConfig,
     statement: Statement,
     ownership: Ownership,
     /// What [`Ruleset::verify`] compares with: the listing that was found right when the ruleset came into force.
@@ -85,6 +85,7 @@ impl Ruleset {
         listed.covers(&expected)?;
         Ok(Self {
             socket,
+            config: config.clone(),
             statement,
             ownership: Ownership::Ours,
             listed,
@@ -112,6 +113,7 @@ impl Ruleset {
         listed.resembles(&expected)?;
         let mut ruleset = Self {
             socket,
+            config: config.clone(),
             statement,
             ownership: Ownership::Operators,
             listed,
@@ -148,24 +150,61 @@ impl Ruleset {
     ///
     /// The kernel's refusal, for instance of a table that is gone.
     pub fn apply(&mut self, changes: &[Change]) -> Result<(), RulesError> {
-        elements::apply(&self.socket, &mut self.buf, changes)
+        if self.config.declines() {
+            return elements::apply(&self.socket, &mut self.buf, changes);
+        }
+        let declines = |change: &Change| matches!(change, Change::Decline(..));
+        let changes: Vec<_> = changes.iter().copied().filter(|c| !declines(c)).collect();
+        elements::apply(&self.socket, &mut self.buf, &changes)
     }
 
     /// Replaces what is excluded: peers and ports whose packets never get a context or reach a queue.
     ///
+    /// Rules that look for exclusions are there only while there are some, so this may replace the rules. All
+    /// else stays: counters, elements, and packets that wait in queues.
+    ///
     /// # Errors
     ///
-    /// See [`Self::apply`].
+    /// See [`Self::apply`], and [`RulesError::Config`] for an operator's table that lacks the rules for it.
     pub fn set_exclusions(&mut self, peers: &[Prefix], ports: &[u16]) -> Result<(), RulesError> {
+        let config = RulesetConfig {
+            excluded_peers: peers.to_vec(),
+            excluded_ports: ports.to_vec(),
+            ..self.config.clone()
+        };
+        let [old, new] = [&self.config, &config].map(Design::new);
+        let same_sets = old.has_sets_of(&new) && new.has_sets_of(&old);
+        if !same_sets && self.ownership == Ownership::Operators {
+            let how = "there were no exclusions of this kind when the table was loaded: load what \
+                       `shimq rules` prints now, and start the daemon again";
+            return Err(RulesError::Config(how.to_owned()));
+        }
         let mut transaction = Transaction::new();
-        for (set, elements) in [
-            (SetName::ExcludedPeers, Element::prefixes(peers)),
-            (SetName::ExcludedPorts, Element::ports(ports)),
-        ] {
-            transaction.flush_set(set);
-            transaction.add_elements(set, &elements);
+        if !same_sets {
+            for chain in &old.chains {
+                transaction.flush_chain(chain.name);
+            }
+        }
+        for set in old.exclusions() {
+            transaction.flush_set(set.name);
+            if new.exclusions().all(|kept| kept.name != set.name) {
+                transaction.remove_set(set.name);
+            }
+        }
+        for set in new.exclusions() {
+            transaction.new_set(set);
+            transaction.add_elements(set.name, &set.elements);
+        }
+        if !same_sets {
+            add_rules(&mut transaction, &new, self.statement);
         }
         transaction.commit(&self.socket, &mut self.buf)?;
+        self.config = config;
+        if !same_sets {
+            let expected = build(&new, self.statement, self.ownership).seal().listing();
+            self.listed = Listing::read(&self.socket, &mut self.buf)?;
+            self.listed.covers(&expected)?;
+        }
         Ok(())
     }
 
@@ -206,9 +245,11 @@ impl Ruleset {
             SetName::Mapped,
             SetName::ContextsOut,
             SetName::ContextsIn,
-            SetName::Declined,
         ] {
             transaction.flush_set(set);
+        }
+        if self.config.declines() {
+            transaction.flush_set(SetName::Declined);
         }
         transaction.commit(&self.socket, &mut self.buf)?;
         Ok(())
@@ -248,6 +289,16 @@ fn build(design: &Design, statement: Statement, ownership: Ownership) -> Transac
             &chain,
             format!("chain {}", chain.get_name().to_string_lossy()),
         );
+    }
+    add_rules(&mut transaction, design, statement);
+    transaction
+}
+
+/// Fills the chains.
+fn add_rules(transaction: &mut Transaction, design: &Design, statement: Statement) {
+    let table = Table::new(TABLE, ProtoFamily::Ipv6);
+    for chain_design in &design.chains {
+        let chain = Chain::new(chain_design.name, &table);
         for rule_design in &chain_design.rules {
             let mut rule = Rule::new(&chain);
             for expression in rule_design.expressions(statement) {
@@ -256,7 +307,6 @@ fn build(design: &Design, statement: Statement, ownership: Ownership) -> Transac
             transaction.add(&rule, format!("rule \"{rule_design}\""));
         }
     }
-    transaction
 }
 
 /// Our table's name.
@@ -359,7 +409,14 @@ mod tests {
                 ..RulesetConfig::default()
             },
             RulesetConfig {
-                trigger_age: std::time::Duration::from_secs(30),
+                trigger: Trigger::Counted {
+                    octets: 2048,
+                    age: std::time::Duration::from_secs(30),
+                },
+                ..RulesetConfig::default()
+            },
+            RulesetConfig {
+                keep: 9000..9001,
                 ..RulesetConfig::default()
             },
         ] {

@@ -132,7 +132,6 @@ impl fmt::Display for Part {
             Self::LoopbackIn => f.write_str("iif \"lo\""),
             Self::IpsecAhead => f.write_str("rt ipsec exists"),
             Self::IpsecBehind => f.write_str("meta secpath exists"),
-            Self::LocalDestination => f.write_str("fib daddr type local"),
             Self::LinkLocalDestination => f.write_str("ip6 daddr fe80::/10"),
             Self::MulticastDestination => f.write_str("ip6 daddr ff00::/8"),
             Self::Protocol(protocol) => write!(f, "meta l4proto {protocol}"),

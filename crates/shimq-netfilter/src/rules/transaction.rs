@@ -123,6 +123,25 @@ impl Transaction {
         }
     }
 
+    /// Removes all rules of a chain.
+    pub(super) fn flush_chain(&mut self, name: &CStr) {
+        let part = format!("rules of chain {}", name.to_string_lossy());
+        self.add_message(wire::DELRULE, 0, part, |message| {
+            message
+                .name(wire::NFTA_RULE_TABLE, TABLE)
+                .name(wire::NFTA_RULE_CHAIN, name);
+        });
+    }
+
+    /// Removes a set to which no rule refers.
+    pub(super) fn remove_set(&mut self, set: SetName) {
+        self.add_message(wire::DELSET, 0, format!("set {set}"), |message| {
+            message
+                .name(wire::NFTA_SET_TABLE, TABLE)
+                .name(wire::NFTA_SET_NAME, set.as_c_str());
+        });
+    }
+
     /// Removes all elements of a set.
     pub(super) fn flush_set(&mut self, set: SetName) {
         self.add_message(wire::DELSETELEM, 0, format!("set {set}"), |message| {

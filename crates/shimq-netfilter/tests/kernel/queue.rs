@@ -113,6 +113,7 @@ fn a_packet_grows_by_a_header_on_the_way_out_and_loses_it_on_the_way_in() {
             rules
                 .apply(&[
                     Change::AddIdentity(address(HOST)),
+                    Change::AddIdentity(address(PEER)),
                     Change::Map(pair(HOST, PEER)),
                 ])
                 .unwrap();

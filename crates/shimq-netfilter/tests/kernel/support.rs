@@ -97,6 +97,10 @@ impl Peer {
         wait_for("the link", || {
             run("ip -6 route show dev host").contains("2001:db8::/64")
         });
+        // Each now knows the other's neighbour entry; on a busy machine the first packets can go nowhere.
+        wait_for("an answer", || {
+            try_run(&format!("ping -6 -q -c 1 -W 1 {PEER}")).0
+        });
         peer
     }
 
