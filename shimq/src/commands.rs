@@ -13,7 +13,7 @@ use crate::control::{self, Request};
 use crate::demo::{self, DemoArgs};
 use crate::operate::{self, SetCommand};
 use crate::tools::{self, CgaCommand, HbaCommand, KeygenArgs, ToolError};
-use crate::{daemon, host};
+use crate::{daemon, host, preferences};
 
 /// IPv6 host multihoming: connections outlive their path (Shim6, RFC 5533).
 #[derive(Debug, Parser)]
@@ -110,6 +110,8 @@ struct LocatorsArgs {
 enum LocatorsAction {
     /// Remove the addresses, rules, routes and devices that shimq added. Stop the daemon first.
     Release,
+    /// Tell peers how gladly this host is reached where, until the daemon ends.
+    Set(preferences::SetArgs),
 }
 
 #[derive(Args, Debug)]
@@ -218,8 +220,13 @@ fn show(
 
 fn locators(args: &LocatorsArgs) -> Result<ExitCode, Failure> {
     let config = args.config.read()?;
-    if let Some(LocatorsAction::Release) = args.action {
-        return release(&config, args.json);
+    match args.action {
+        Some(LocatorsAction::Release) => return release(&config, args.json),
+        Some(LocatorsAction::Set(set)) => {
+            preferences::set(set, &config.socket, args.json)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        None => {}
     }
     // The daemon knows its state directory; without one the kernel and the files tell.
     let value = if control::is_running(&config.socket) {
@@ -378,6 +385,14 @@ fn print_contexts(contexts: &Value, out: &mut dyn Write) -> io::Result<()> {
             text(context, "/bytes_received"),
             text(context, "/idle_s"),
         )?;
+        for end in ["local", "peer"] {
+            let told = &context[format!("{end}_preferences")];
+            for preference in told.as_array().into_iter().flatten() {
+                let address = text(preference, "/address");
+                let words = preferences::in_words(preference);
+                writeln!(out, "  {end} {address}{words}")?;
+            }
+        }
     }
     Ok(())
 }
@@ -386,13 +401,14 @@ fn print_locators(locators: &Value, out: &mut dyn Write) -> io::Result<()> {
     for locator in locators.as_array().into_iter().flatten() {
         writeln!(
             out,
-            "{} dev {} {} sec {} {} table {}",
+            "{} dev {} {} sec {} {} table {}{}",
             text(locator, "/address"),
             text(locator, "/interface"),
             text(locator, "/kind"),
             text(locator, "/sec"),
             text(locator, "/state"),
             text(locator, "/table"),
+            preferences::in_words(&locator["preference"]),
         )?;
     }
     Ok(())

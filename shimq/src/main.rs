@@ -8,6 +8,7 @@ mod daemon;
 mod demo;
 mod host;
 mod operate;
+mod preferences;
 mod search;
 mod tools;
 

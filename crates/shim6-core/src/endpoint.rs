@@ -110,7 +110,7 @@ impl Endpoint {
                     self.explore(&mut context, Cause::LocalLocatorLost, now);
                 }
                 self.start_update(&mut context, now);
-                self.heed_preferences(&mut context, now);
+                Self::expect_heed(&mut context, now);
             }
             self.settle(context, now);
         }
@@ -164,6 +164,7 @@ impl Endpoint {
             self.handle_update_timeout(&mut context, now);
             self.handle_resend_timeout(&mut context, now);
             if context.state.has_peer() {
+                self.handle_wish_timeout(&mut context, now);
                 self.with_reap(&mut context, now, Reap::handle_timeout);
             }
             self.settle(context, now);

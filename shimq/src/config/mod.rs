@@ -20,6 +20,7 @@ use shim6_core::{Heuristic, KernelRule, PacketCount, RespondOnly, VolumeOrAge};
 use shimq_netfilter::rules::{self, InputHook, Mode, Prefix, RulesetConfig};
 
 use crate::host::{self, AddressMode, HostConfig, InterfaceChoice};
+use crate::preferences::{LocatorRule, Preferences};
 pub(crate) use error::ConfigError;
 use reap::Reap;
 pub(crate) use sections::Backend;
@@ -55,6 +56,7 @@ pub(crate) struct Config {
     reap: Reap,
     limits: Limits,
     exclude: Exclude,
+    locators: Vec<LocatorRule>,
 }
 
 /// Who finds out which flows are worth a context.
@@ -103,6 +105,7 @@ impl Default for Config {
             reap: Reap::default(),
             limits: Limits::default(),
             exclude: Exclude::default(),
+            locators: Vec::new(),
         }
     }
 }
@@ -181,6 +184,14 @@ impl Config {
                 "bpf".into(),
                 "not with trigger.heuristic = packet-count, which has every packet queued",
             );
+        }
+        for (index, rule) in self.locators.iter().enumerate() {
+            if self.locators[..index]
+                .iter()
+                .any(|other| other.prefix == rule.prefix)
+            {
+                return refuse("locators.prefix", rule.prefix.to_string(), "once only");
+            }
         }
         self.excluded_peers().map(|_| ())
     }
@@ -285,6 +296,11 @@ impl Config {
     /// Whether the kernel shall map the flows that it can.
     pub(crate) fn kernel_maps(&self) -> bool {
         self.datapath.mode == DatapathMode::Bpf
+    }
+
+    /// How gladly this host is reached where.
+    pub(crate) fn preferences(&self) -> Preferences {
+        Preferences::new(&self.locators)
     }
 
     /// How packets are taken from the kernel.

@@ -66,6 +66,12 @@ fn values_that_cannot_be_are_refused_with_what_can() {
         ),
         ("[datapath]\nqueue-number = 65535", "65535"),
         ("[reap]\nsend-timeout = 0", "1 to 65535"),
+        ("[[locators]]\nprefix = '2001:db8::1/64'", "line 2"),
+        ("[[locators]]\npriority = 1", "prefix"),
+        (
+            "[[locators]]\nprefix = '::/0'\n[[locators]]\nprefix = '::/0'",
+            "once",
+        ),
         ("[limits]\ncontexts = 3", "at least 4"),
         ("[limits]\ncontexts-per-site = 0", "at least 1"),
         ("[reap]\ninitial-burst = 0", "1 to 16"),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shim6_core::{ExplorationPolicy, UnknownPolicy};
 
+use crate::preferences::LocatorRule;
 pub(crate) use client::{ControlError, ask, follow, is_running};
 pub(crate) use server::{Asked, Server};
 
@@ -30,6 +31,8 @@ pub(crate) enum Request {
         /// In which.
         policy: PolicyWord,
     },
+    /// Tell peers how gladly some locators are used.
+    SetLocators(LocatorRule),
 }
 
 /// A policy as the word for it.

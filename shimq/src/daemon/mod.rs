@@ -18,6 +18,7 @@ mod error;
 mod inject;
 mod kernel;
 mod log;
+mod prefer;
 mod queues;
 mod report;
 
@@ -37,6 +38,7 @@ use crate::clock;
 use crate::config::{Backend, Config};
 use crate::control::{self, Asked, PolicyWord, Request, Response, Server};
 use crate::host::{self, Host, LocatorsChanged};
+use crate::preferences::Preferences;
 use bpf::KernelMapping;
 pub(crate) use error::DaemonError;
 use inject::Injector;
@@ -89,7 +91,8 @@ struct Daemon {
     kernel_mapping: KernelMapping,
     injector: Injector,
     send_errors: u64,
-    locators: Vec<Ipv6Addr>,
+    locators: Vec<LocalLocator>,
+    preferences: Preferences,
     server: Server,
     host: Host,
 }
@@ -136,6 +139,7 @@ impl Daemon {
                 source,
             })?;
         let kernel_decides = config.kernel_decides();
+        let preferences = config.preferences();
         let injector = Injector::new(rules.own_mark);
         let daemon = Self {
             config,
@@ -148,6 +152,7 @@ impl Daemon {
             injector,
             send_errors: 0,
             locators: Vec::new(),
+            preferences,
             server,
             host,
         };
@@ -265,7 +270,7 @@ impl Daemon {
                 pds: locator.pds.clone(),
                 key: locator.key.clone(),
                 usable: locator.usable,
-                preference: shim6_wire::Preference::default(),
+                preference: self.preferences.of(locator.address),
             })
             .collect();
         for locator in &changed.locators {
@@ -276,11 +281,18 @@ impl Daemon {
                 "locator"
             );
         }
-        self.locators = locators.iter().map(|locator| locator.address).collect();
-        self.kernel.set_identities(&self.locators);
-        self.kernel_mapping.set_locators(&self.locators);
-        self.injector.retain(&self.locators);
-        self.endpoint.handle_local_locators(clock::now(), &locators);
+        self.locators = locators;
+        let addresses = self.addresses();
+        self.kernel.set_identities(&addresses);
+        self.kernel_mapping.set_locators(&addresses);
+        self.injector.retain(&addresses);
+        self.endpoint
+            .handle_local_locators(clock::now(), &self.locators);
+    }
+
+    fn addresses(&self) -> Vec<Ipv6Addr> {
+        let all = self.locators.iter();
+        all.map(|locator| locator.address).collect()
     }
 
     /// Before a decision hangs on what was heard last: the counters as they are now.
@@ -391,9 +403,16 @@ impl Daemon {
                 serde_json::to_value(reports)
             }
             Request::Locators => match host::status(&self.config.host()).await {
-                Ok(locators) => serde_json::to_value(locators),
+                Ok(locators) => self.with_preferences(locators),
                 Err(error) => {
                     let _ = answer.send(Response::Error(error.to_string()));
+                    return;
+                }
+            },
+            Request::SetLocators(rule) => match self.set_preference(rule) {
+                Ok(locators) => Ok(locators),
+                Err(reason) => {
+                    let _ = answer.send(Response::Error(reason));
                     return;
                 }
             },
@@ -432,7 +451,7 @@ impl Daemon {
             exploring: count(&|view| view.reap != shim6_core::ReapState::Operational),
             mapped: count(&|view| view.current != view.ulids.into()),
             exploration: self.endpoint.exploration().as_str(),
-            locators: self.locators.clone(),
+            locators: self.addresses(),
             datapath: self.kernel_mapping.report(self.config.datapath_mode()),
             queues: self
                 .queues

@@ -7,8 +7,11 @@ use shim6_core::{
     Cause, ContextView, Counters, DropReason, Event, Instant, LocatorPair, ReapState, UlidPair,
 };
 
+use shim6_wire::Preference;
+
 use super::bpf::{DatapathReport, MapperReport};
 use super::queues::{QueueCounters, QueueThread};
+use crate::preferences::PreferenceReport;
 use shimq_netfilter::queue::QueueStatistics;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -163,6 +166,11 @@ pub(crate) struct ContextReport {
     kernel_refusal: Option<String>,
     local_locators: Vec<Ipv6Addr>,
     peer_locators: Vec<Ipv6Addr>,
+    /// Of the locators that are not used like any other.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    local_preferences: Vec<PreferenceReport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    peer_preferences: Vec<PreferenceReport>,
     initiated: bool,
     age_s: u64,
     idle_s: Option<u64>,
@@ -195,6 +203,8 @@ impl ContextReport {
             kernel_refusal: mapper.refusal,
             local_locators: view.local_locators.clone(),
             peer_locators: view.peer_locators.clone(),
+            local_preferences: told(&view.local_locators, &view.local_preferences),
+            peer_preferences: told(&view.peer_locators, &view.peer_preferences),
             initiated: view.initiated,
             age_s: now.since(view.created).as_secs(),
             idle_s: view
@@ -207,6 +217,13 @@ impl ContextReport {
             bytes_received,
         }
     }
+}
+
+fn told(locators: &[Ipv6Addr], preferences: &[Preference]) -> Vec<PreferenceReport> {
+    let both = locators.iter().zip(preferences);
+    both.filter(|(_, preference)| **preference != Preference::default())
+        .map(|(&address, &preference)| PreferenceReport::new(address, preference))
+        .collect()
 }
 
 /// `shimq status --json`.

@@ -60,7 +60,7 @@ use watch::{Snapshot, Watch};
 
 pub(crate) use error::HostError;
 pub(crate) use release::{Removed, release};
-pub(crate) use status::status;
+pub(crate) use status::{LocatorStatus, status};
 
 /// The number that `ip` shows as `proto` for what is ours: that of Shim6 among IP protocols.
 const PROTOCOL: u8 = 140;

@@ -16,5 +16,6 @@ mod endings;
 mod kernel_mapping;
 mod messages;
 mod plain_peers;
+mod preferences;
 mod refusals;
 mod triggers;

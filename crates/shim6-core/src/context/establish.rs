@@ -34,6 +34,7 @@ impl Endpoint {
         context.current = current;
         context.inbound = current.pair();
         context.silence = None;
+        context.wish = None;
         context.reap = Reap::new(&self.config, &mut self.rng);
         context.account.stop_send_timer();
         context.account.stop_keepalive_timer();

@@ -30,6 +30,7 @@ use crate::locator::{Announcement, PeerLocators, ProbedLocator};
 use crate::pair::{LocatorPair, UlidPair};
 use crate::reap::{self, Reap};
 use crate::time::Instant;
+pub(crate) use preference::Wish;
 pub(crate) use silence::Silence;
 
 /// STATEs of RFC 5533 §6.2. IDLE is the absence of a context.
@@ -180,6 +181,8 @@ pub(crate) struct Context {
     pub(crate) fell_back: bool,
     pub(crate) update: Option<PendingUpdate>,
     pub(crate) reap: Reap,
+    /// While both ends like another pair better than the current one.
+    pub(crate) wish: Option<Wish>,
     /// What is sent without an answer, while that is so.
     pub(crate) silence: Option<Box<Silence>>,
     /// Doubts that turned out to be unfounded, and when the last one did.
@@ -239,7 +242,8 @@ impl Context {
             .silence
             .as_ref()
             .and_then(|silence| silence.resend_due());
-        [reap_due, exchange_due, update_due, resend_due]
+        let wish_due = self.wish.map(Wish::due).filter(|_| self.state.has_peer());
+        [reap_due, exchange_due, update_due, resend_due, wish_due]
             .into_iter()
             .flatten()
             .min()

@@ -2,7 +2,12 @@
 //!
 //! Each end says of its own locators how gladly it is reached there. Nothing is moved by that alone: the
 //! better pair is probed, payload goes on where it goes, and only an answer moves it. A better pair that
-//! does not answer is let be, until either end says something new.
+//! does not answer, asked a few times, is let be until either end says something new.
+//!
+//! One exploration moves both directions, and two at a time disturb each other: so the end that was told
+//! begins at once, and the one that told only if nothing came of it.
+
+use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
@@ -14,6 +19,30 @@ use crate::event::Cause;
 use crate::pair::LocatorPair;
 use crate::reap;
 use crate::time::Instant;
+
+/// How often a better pair is asked.
+const TRIES: u32 = 3;
+
+/// How long the end that told waits for the other one to move.
+const PEER_FIRST: Duration = Duration::from_secs(2);
+
+/// Least time between two tries, and half to three halves of it come on top, so that the ends do not
+/// meet again.
+const SPACING: Duration = Duration::from_millis(1500);
+
+/// A wish for a better pair.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    due: Instant,
+    tries_left: u32,
+}
+
+impl Wish {
+    /// When to look for the better pair.
+    pub(super) fn due(self) -> Instant {
+        self.due
+    }
+}
 
 /// How gladly both ends use a pair together: the lower, the better.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -81,17 +110,44 @@ impl Context {
 }
 
 impl Endpoint {
-    /// Looks whether the ends now like another pair better than the current one, and probes it if so.
+    /// The peer said how gladly it is reached where: acted upon at once.
+    pub(super) fn heed_preferences(&mut self, context: &mut Context, now: Instant) {
+        context.wish = Some(Wish {
+            due: now,
+            tries_left: TRIES,
+        });
+        self.handle_wish_timeout(context, now);
+    }
+
+    /// This host says so: its peer may act upon it first.
+    pub(crate) fn expect_heed(context: &mut Context, now: Instant) {
+        context.wish = Some(Wish {
+            due: now + PEER_FIRST,
+            tries_left: TRIES,
+        });
+    }
+
+    /// Probes a pair that both ends like better than the current one, if that is due and there is one.
     //= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
     //= id=S-151
     //# The host uses the reachability
     //# exploration procedure described in [4] to verify that the new locator
     //# is reachable before changing Lp(peer).
-    pub(crate) fn heed_preferences(&mut self, context: &mut Context, now: Instant) {
-        if context.reap.state() != reap::State::Operational {
+    pub(crate) fn handle_wish_timeout(&mut self, context: &mut Context, now: Instant) {
+        let Some(wish) = context.wish.take_if(|wish| now >= wish.due) else {
             return;
-        }
-        if let Some(better) = context.better_pair(&mut self.rng) {
+        };
+        let Some(better) = context.better_pair(&mut self.rng) else {
+            return;
+        };
+        // An exploration that is under way has its own end; then is the time to look again.
+        let asks = context.reap.state() == reap::State::Operational;
+        let tries_left = wish.tries_left - u32::from(asks);
+        context.wish = (tries_left > 0).then(|| Wish {
+            due: now + SPACING + self.half_to_three_halves(SPACING),
+            tries_left,
+        });
+        if asks {
             self.with_reap(context, now, |reap, cx| {
                 reap.explore(Cause::Preference, Some(better), cx)
             });

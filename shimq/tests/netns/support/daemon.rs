@@ -5,13 +5,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv6Addr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use shimq_testbed::{Namespace, Process, Provider};
+use shimq_testbed::{Namespace, Process, Provider, TestbedError};
 
 use super::{Network, PATIENCE, Side, eventually};
 
@@ -116,11 +116,16 @@ impl<'n> Daemon<'n> {
 
     /// What `shimq COMMAND --json` prints.
     pub(crate) fn ask(&self, command: &str) -> Value {
-        let socket = self.socket();
-        let socket = socket.to_str().unwrap();
-        let arguments = [command, "--json", "--socket", socket];
-        let output = self.host().run(SHIMQ, arguments).unwrap();
+        let output = self.try_to(command).unwrap();
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Runs `shimq COMMAND --json`; an error if that fails.
+    pub(crate) fn try_to(&self, command: &str) -> Result<Output, TestbedError> {
+        let socket = self.socket();
+        let last = ["--json", "--socket", socket.to_str().unwrap()];
+        let arguments = command.split_whitespace().chain(last);
+        self.host().run(SHIMQ, arguments)
     }
 
     /// A number of `shimq status`.

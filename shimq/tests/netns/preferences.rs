@@ -1,0 +1,91 @@
+//! Operators say how gladly a host is reached where; its peers go there, if somebody answers.
+
+use shimq_testbed::{B, Direction, Prefix};
+
+use crate::support::{Daemon, FAST, Network, Stream};
+
+#[test]
+fn a_preference_set_on_one_host_moves_what_the_other_one_sends() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let (a, b) = Daemon::pair(&network, FAST);
+    let (stream, a1, b1) = Stream::with_context(&network, &a, &b);
+    let b2 = b.locators()[1];
+    assert_eq!(a.current_pair(a1, b1), (a1, b1));
+    let mut at_a = a.events();
+    b.try_to(&format!("locators set {b1} --priority 5"))
+        .unwrap();
+    let changed = at_a.wait_for("pair-changed");
+    assert_eq!(changed["cause"], "preference", "{changed}");
+    stream.wait_for_more();
+    assert_eq!(a.current_pair(a1, b1).1, b2);
+
+    // Both show it.
+    let context = a.context(a1, b1).unwrap();
+    let told = &context["peer_preferences"][0];
+    assert_eq!(
+        (&told["address"], &told["priority"]),
+        (&b1.to_string().into(), &5.into())
+    );
+    let locators = b.ask("locators");
+    let first = locators.as_array().unwrap().iter();
+    let mut first = first.filter(|locator| locator["address"] == b1.to_string());
+    assert_eq!(first.next().unwrap()["preference"]["priority"], 5);
+
+    // And back: a lower number is the better one.
+    b.try_to(&format!("locators set {} --priority 9", B[1].prefix))
+        .unwrap();
+    at_a.wait_for("pair-changed");
+    assert_eq!(a.current_pair(a1, b1).1, b1);
+    stream.wait_for_more();
+    stream.finish();
+}
+
+#[test]
+fn a_better_locator_that_does_not_answer_is_not_gone_to() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let (a, b) = Daemon::pair(&network, FAST);
+    let (stream, a1, b1) = Stream::with_context(&network, &a, &b);
+    let cut = network.hosts.cut(B[1].prefix, Prefix::ANY, Direction::Both);
+    cut.unwrap();
+    let mut at_a = a.events();
+    b.try_to(&format!("locators set {b1} --priority 5"))
+        .unwrap();
+    at_a.wait_for("pair-confirmed");
+    assert_eq!(a.current_pair(a1, b1), (a1, b1));
+    stream.wait_for_more();
+    stream.finish();
+}
+
+#[test]
+fn a_locator_that_is_configured_as_broken_is_left_as_soon_as_there_is_a_context() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let a = Daemon::start(&network, crate::support::Side::A, FAST);
+    let broken = format!(
+        "{FAST}[[locators]]\nprefix = '{}'\nbroken = true\n",
+        B[0].prefix
+    );
+    let b = Daemon::start(&network, crate::support::Side::B, &broken);
+    let mut at_a = a.events();
+    let (stream, a1, b1) = Stream::with_context(&network, &a, &b);
+    at_a.wait_for("pair-changed");
+    assert_eq!(a.current_pair(a1, b1).1, b.locators()[1]);
+    stream.wait_for_more();
+    stream.finish();
+}
+
+#[test]
+fn a_preference_for_nobodys_address_is_refused() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let (a, _) = Daemon::pair(&network, FAST);
+    let refused = a.try_to("locators set 2001:db8:dead::/48 --broken");
+    let said = refused.unwrap_err().to_string();
+    assert!(said.contains("shimq locators"), "{said}");
+}
