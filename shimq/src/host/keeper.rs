@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::form::Former;
+use super::held::{Held, Valid};
 use super::netlink::Kernel;
 use super::watch::{InterfaceAddress, News, Watch};
 use super::{HostError, InterfaceChoice, LocalLocator, LocatorsChanged, prefer, routing};
@@ -61,6 +62,7 @@ pub(super) struct Keeper {
     pub(super) choice: InterfaceChoice,
     pub(super) source: Source,
     pub(super) key: Option<Arc<SigningKey>>,
+    pub(super) held: Held,
     pub(super) changes: mpsc::Sender<LocatorsChanged>,
 }
 
@@ -107,7 +109,8 @@ impl Keeper {
                 }
             };
             news = News::default();
-            let again = retry.into_iter().chain(self.source.due()).min();
+            let held = self.held.due().map(Instant::from_std);
+            let again = retry.into_iter().chain(self.source.due()).chain(held).min();
             tokio::select! {
                 _ = &mut stop => return Ok(()),
                 heard = self.watch.news() => news = heard?,
@@ -133,15 +136,22 @@ impl Keeper {
             }
             former.maintain(snapshot, &self.choice).await?;
         }
-        let locators = self.locators();
+        let present = self.present();
+        let routed = present
+            .iter()
+            .map(|(locator, _)| (locator.address, locator.interface))
+            .collect();
+        let locators = self
+            .held
+            .join(present, std::time::Instant::now(), |locator| {
+                self.source
+                    .parameters(&locator.interface_name, locator.address)
+                    .is_some()
+            });
         if done.told.as_ref() != Some(&locators) {
             done.told = Some(locators.clone());
             done.unsent = true;
         }
-        let routed = locators
-            .iter()
-            .map(|locator| (locator.address, locator.interface))
-            .collect();
         if news.routes || done.routed.as_ref() != Some(&routed) {
             routing::route(&self.kernel, &routed).await?;
             done.routed = Some(routed);
@@ -155,7 +165,7 @@ impl Keeper {
     }
 
     /// The addresses on chosen interfaces that have parameters.
-    fn locators(&self) -> Vec<LocalLocator> {
+    fn present(&self) -> Vec<Valid> {
         let snapshot = self.watch.snapshot();
         let mut locators = Vec::new();
         for address in snapshot.addresses.values() {
@@ -164,7 +174,7 @@ impl Keeper {
             };
             let parameters = self.source.parameters(&interface.name, address.address);
             if let Some(pds) = parameters.filter(|_| self.choice.allows(&interface.name)) {
-                locators.push(LocalLocator {
+                let locator = LocalLocator {
                     address: address.address,
                     interface: address.interface,
                     interface_name: interface.name.clone(),
@@ -175,7 +185,8 @@ impl Keeper {
                     //# Nodes SHOULD employ techniques listed in Sections 3.1 and 3.2 to track the
                     //# local situation.
                     usable: interface.up && is_settled(address),
-                });
+                };
+                locators.push((locator, address.lifetimes.valid));
             }
         }
         locators

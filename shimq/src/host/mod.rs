@@ -10,6 +10,7 @@
 //! * [`anchor`]: a peer's ULID keeps a route, so that applications can go on sending to it;
 //! * [`store`]: key and parameters, the same again after a restart;
 //! * [`watch`]: what the kernel has, and news about it;
+//! * [`held`]: addresses that went before their time, and stay ULIDs;
 //! * [`keeper`]: the task in which all this happens, again and again;
 //! * [`release`]: everything is taken back;
 //! * [`status`]: what there is.
@@ -23,6 +24,7 @@ mod anchor;
 mod autoconf;
 mod error;
 mod form;
+mod held;
 mod keeper;
 mod lifetime;
 mod netlink;
@@ -53,6 +55,7 @@ use advertised::Advertised;
 use anchor::Anchors;
 use autoconf::Autoconf;
 use form::Former;
+use held::Held;
 use keeper::{Keeper, Source};
 use netlink::Kernel;
 use store::Store;
@@ -145,7 +148,7 @@ pub(crate) struct LocalLocator {
     pub(crate) pds: Arc<Pds>,
     /// The key that signs for it; `None` for an HBA set without one, or if it is not this host's.
     pub(crate) key: Option<Arc<SigningKey>>,
-    /// The link is up, the address unique and not deprecated.
+    /// The link is up, the address there, unique and not deprecated.
     pub(crate) usable: bool,
 }
 
@@ -245,6 +248,7 @@ impl Host {
             choice: config.interfaces,
             source,
             key,
+            held: Held::default(),
             changes,
         };
         let (stop, stopped) = oneshot::channel();

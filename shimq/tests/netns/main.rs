@@ -14,6 +14,7 @@ mod coexistence;
 mod cuts;
 mod endings;
 mod kernel_mapping;
+mod local_loss;
 mod messages;
 mod plain_peers;
 mod preferences;
