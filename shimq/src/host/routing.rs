@@ -10,8 +10,11 @@
 //!
 //! so destinations that the host has a route of their own for (on the link, in a VPN) are reached as
 //! ever, and everything else goes to the routers of the locator's interface, whatever the main
-//! table prefers. The table of an interface holds its default routes as they are in the main table,
-//! and follows them there. Rules and routes stay when the daemon stops, because connections live on
+//! table prefers. The table of a locator holds the default routes of its interface as they are in the
+//! main table, and follows them there. No two locators share one, although their routes may be the
+//! same: the kernel keeps the path MTU to a destination with the route that leads there. Packets that
+//! a context will move must be 8 octets shorter than those that it has moved, and if both looked at
+//! one route, two contexts that moved to each other's locators would shrink it for ever. Rules and routes stay when the daemon stops, because connections live on
 //! the locators; a restart finds and adopts them. Nobody else's rules and routes are touched: if
 //! they use these numbers, others are taken.
 
@@ -30,7 +33,7 @@ use super::{HostError, PROTOCOL, Removed};
 /// Priorities that our rules may have; the first two that nobody else uses are taken.
 const PRIORITIES: RangeInclusive<u32> = 14_000..=14_099;
 
-/// Tables that may be ours. An interface gets the one at its index, or the next that is free.
+/// Tables that may be ours. A locator gets the one at its interface's index, or the next that is free.
 const TABLES: RangeInclusive<u32> = 14_000..=14_999;
 
 /// One of our rules: packets from a locator look into a table.
@@ -49,8 +52,8 @@ struct Rules {
     other_tables: BTreeSet<u32>,
 }
 
-/// Which table each interface has, by interface index.
-pub(super) type Tables = BTreeMap<u32, u32>;
+/// Which table each locator has.
+pub(super) type Tables = BTreeMap<Ipv6Addr, u32>;
 
 /// Makes rules and routes what `locators` (with their interface) need; returns the tables in use.
 pub(super) async fn route(
@@ -60,21 +63,22 @@ pub(super) async fn route(
     let rules = dump_rules(kernel).await?;
     let defaults = default_routes(&dump_table(kernel, MAIN_TABLE).await?, |_| true);
     let mut tables = adopt(&rules.ours, locators);
-    for &interface in locators.values() {
-        if !tables.contains_key(&interface) {
+    for (&locator, &interface) in locators {
+        if !tables.contains_key(&locator) {
             let table = free_table(kernel, interface, &rules, &tables).await?;
-            tables.insert(interface, table);
+            tables.insert(locator, table);
         }
     }
     // Routes before rules, so that no packet finds an empty table.
-    for (&interface, &table) in &tables {
+    for (locator, &table) in &tables {
+        let interface = locators.get(locator);
         let wanted = defaults
             .iter()
-            .filter(|route| route.interface == interface)
+            .filter(|route| interface == Some(&route.interface))
             .cloned();
         fill(kernel, table, wanted.collect()).await?;
     }
-    let wanted = wanted_rules(&rules, locators, &tables);
+    let wanted = wanted_rules(&rules, &tables);
     for &rule in wanted.difference(&rules.ours) {
         let request = RouteNetlinkMessage::NewRule(rule_message(rule));
         kernel.add("adding a routing rule", request).await?;
@@ -127,13 +131,13 @@ pub(super) async fn tables_by_locator(
         .collect())
 }
 
-/// Tables that an earlier run of the daemon gave to these interfaces.
+/// Tables that an earlier run of the daemon gave to these locators.
 fn adopt(ours: &BTreeSet<Rule>, locators: &BTreeMap<Ipv6Addr, u32>) -> Tables {
     let mut tables = Tables::new();
     for rule in ours.iter().filter(|rule| TABLES.contains(&rule.table)) {
         let taken = tables.values().any(|&table| table == rule.table);
-        if let Some(&interface) = locators.get(&rule.from).filter(|_| !taken) {
-            tables.entry(interface).or_insert(rule.table);
+        if !taken && locators.contains_key(&rule.from) {
+            tables.entry(rule.from).or_insert(rule.table);
         }
     }
     tables
@@ -162,12 +166,8 @@ async fn free_table(
     ))
 }
 
-/// The rules that `locators` need, at priorities that nobody else uses.
-fn wanted_rules(
-    rules: &Rules,
-    locators: &BTreeMap<Ipv6Addr, u32>,
-    tables: &Tables,
-) -> BTreeSet<Rule> {
+/// The rules that locators with these tables need, at priorities that nobody else uses.
+fn wanted_rules(rules: &Rules, tables: &Tables) -> BTreeSet<Rule> {
     // If others fill the whole range, sharing priorities with them does no harm either.
     let specific = PRIORITIES
         .step_by(2)
@@ -177,15 +177,10 @@ fn wanted_rules(
         })
         .unwrap_or(*PRIORITIES.start());
     let mut wanted = BTreeSet::new();
-    for (&from, interface) in locators {
-        if let Some(&table) = tables.get(interface) {
+    for (&from, &table) in tables {
+        for (priority, table) in [(specific, MAIN_TABLE), (specific + 1, table)] {
             wanted.insert(Rule {
-                priority: specific,
-                from,
-                table: MAIN_TABLE,
-            });
-            wanted.insert(Rule {
-                priority: specific + 1,
+                priority,
                 from,
                 table,
             });
@@ -291,9 +286,9 @@ mod tests {
 
     #[test]
     fn priorities_that_others_use_are_left_to_them() {
-        let locators = BTreeMap::from([(address("2001:db8::c"), 2)]);
+        let tables = Tables::from([(address("2001:db8::c"), 14_002)]);
         let priorities = |rules: &Rules| -> Vec<u32> {
-            let wanted = wanted_rules(rules, &locators, &Tables::from([(2, 14_002)]));
+            let wanted = wanted_rules(rules, &tables);
             wanted.iter().map(|rule| rule.priority).collect()
         };
         let mut rules = Rules::default();
@@ -303,14 +298,15 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_adopts_the_table_of_an_interface_but_never_one_for_two() {
+    fn a_restart_adopts_the_table_of_a_locator_but_never_one_for_two() {
         let rule = |from: &str| Rule {
             priority: 14_001,
             from: address(from),
             table: 14_007,
         };
         let ours = BTreeSet::from([rule("2001:db8::c"), rule("2001:db8:1::c")]);
-        let locators = BTreeMap::from([(address("2001:db8::c"), 2), (address("2001:db8:1::c"), 3)]);
-        assert_eq!(adopt(&ours, &locators), Tables::from([(2, 14_007)]));
+        let locators = BTreeMap::from([(address("2001:db8::c"), 2), (address("2001:db8:1::c"), 2)]);
+        let first = address("2001:db8::c");
+        assert_eq!(adopt(&ours, &locators), Tables::from([(first, 14_007)]));
     }
 }
