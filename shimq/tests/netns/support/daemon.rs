@@ -110,6 +110,11 @@ impl<'n> Daemon<'n> {
         fs::read_to_string(log(self.network, self.side)).unwrap()
     }
 
+    /// The daemon's process, as the system numbers it.
+    pub(crate) fn id(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
     fn host(&self) -> &'n Namespace {
         self.network.host(self.side)
     }

@@ -1,6 +1,7 @@
 //! What every scenario needs: a network, daemons, traffic that is checked, captures.
 
 mod capture;
+mod crowd;
 mod daemon;
 mod network;
 mod stream;
@@ -9,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use capture::{Packet, Recording};
+pub(crate) use crowd::Crowd;
 pub(crate) use daemon::{Daemon, release, run_until_refused};
 pub(crate) use network::{Network, Side};
 pub(crate) use stream::{Stream, connect};

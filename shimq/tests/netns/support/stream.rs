@@ -12,9 +12,9 @@ use rand_core::{RngCore, SeedableRng};
 use ring::digest::{Context, Digest, SHA256};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Daemon, Network, PATIENCE, eventually};
+use super::{Daemon, Network, PATIENCE, Side, eventually};
 
-/// Host B sends random octets to host A, steadily, until told to end.
+/// One host sends random octets to the other, steadily, until told to end.
 pub(crate) struct Stream {
     arrivals: Arc<Mutex<Vec<(Instant, usize)>>>,
     ending: Ending,
@@ -25,8 +25,18 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Connects host A at `from`, or at what it chooses, to host B at `to`.
+    /// Connects host A at `from`, or at what it chooses, to host B at `to`, which sends.
     pub(crate) fn start(
+        network: &Network,
+        from: impl Into<Option<Ipv6Addr>>,
+        to: Ipv6Addr,
+    ) -> Self {
+        Self::start_from(Side::B, network, from, to)
+    }
+
+    /// The same with a choice of who sends.
+    pub(crate) fn start_from(
+        sender: Side,
         network: &Network,
         from: impl Into<Option<Ipv6Addr>>,
         to: Ipv6Addr,
@@ -45,16 +55,20 @@ impl Stream {
             .unwrap();
         let local = client.local_addr().unwrap();
         let (server, _) = listener.accept().unwrap();
+        let (source, sink) = match sender {
+            Side::A => (client, server),
+            Side::B => (server, client),
+        };
 
         let arrivals = Arc::new(Mutex::new(Vec::new()));
         let ending = Ending::default();
         let sender = {
             let ending = Arc::clone(&ending.0);
-            thread::spawn(move || send(server, &ending))
+            thread::spawn(move || send(source, &ending))
         };
         let receiver = {
             let arrivals = Arc::clone(&arrivals);
-            thread::spawn(move || receive(client, &arrivals))
+            thread::spawn(move || receive(sink, &arrivals))
         };
         let stream = Self {
             arrivals,
