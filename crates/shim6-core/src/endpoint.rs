@@ -156,7 +156,7 @@ impl Endpoint {
             //= id=S-137,S-138
             //# it is RECOMMENDED that
             let idle = now.since(context.last_used()) >= self.config.idle_lifetime;
-            if idle && context.state.has_peer() {
+            if idle && context.state.has_peer() && context.mark.is_none() {
                 self.discard(context, Cause::Idle);
                 continue;
             }

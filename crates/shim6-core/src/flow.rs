@@ -224,6 +224,8 @@ pub struct Flow {
     pub ulids: UlidPair,
     /// Whether packets of these ULIDs are sent on this context: it is the default one (FII zero).
     pub is_default: bool,
+    /// The mark of the packets of these ULIDs that are sent on this context: this host forked it.
+    pub mark: Option<u32>,
     /// CT(local), by which tagged packets find this flow.
     pub local_tag: ContextTag,
     /// Where outgoing payload goes.
@@ -246,6 +248,7 @@ impl Flow {
         Self {
             ulids: self.ulids,
             is_default: self.is_default,
+            mark: self.mark,
             local_tag: self.local_tag,
             path: self.path,
             tagged: self.tagged,
@@ -261,6 +264,7 @@ impl Flow {
             && self.tagged == other.tagged
             && self.watched == other.watched
             && self.is_default == other.is_default
+            && self.mark == other.mark
     }
 }
 
@@ -314,6 +318,8 @@ pub struct FlowTable {
     deliver_icmp_errors: bool,
     /// For what the local stack sends, and what arrives untagged.
     default: HashMap<UlidPair, Arc<Flow>, Hasher>,
+    /// Forks that this host made, for packets with their marks.
+    marked: HashMap<(UlidPair, u32), Arc<Flow>, Hasher>,
     /// By CT(local), for what arrives tagged.
     tagged: HashMap<ContextTag, Arc<Flow>, Hasher>,
     /// Mapped flows alone: an ICMPv6 error quotes CT(peer) and the locators (RFC 5533 §12.4).
@@ -329,6 +335,7 @@ impl FlowTable {
             suspicious_silence: config.suspicious_silence,
             deliver_icmp_errors: config.deliver_icmp_errors,
             default: HashMap::with_hasher(hasher()),
+            marked: HashMap::with_hasher(hasher()),
             tagged: HashMap::with_hasher(hasher()),
             mapped: HashMap::with_hasher(hasher()),
         }
@@ -345,6 +352,9 @@ impl FlowTable {
                 if flow.is_default {
                     self.default.insert(flow.ulids, Arc::clone(&flow));
                 }
+                if let Some(mark) = flow.mark {
+                    self.marked.insert((flow.ulids, mark), Arc::clone(&flow));
+                }
                 self.tagged.insert(flow.local_tag, flow);
             }
             FlowUpdate::Remove(flow) => {
@@ -355,6 +365,9 @@ impl FlowTable {
                     .is_some_and(|f| f.local_tag == flow.local_tag);
                 if same_context {
                     self.default.remove(&flow.ulids);
+                }
+                if let Some(mark) = flow.mark {
+                    self.marked.remove(&(flow.ulids, mark));
                 }
                 self.tagged.remove(&flow.local_tag);
             }
@@ -384,11 +397,32 @@ impl FlowTable {
 
     /// Decides on a packet that the local stack sends: ULIDs become locators.
     pub fn outgoing(&self, packet: &mut Packet<'_>, now: Instant) -> (Verdict, Option<Notice>) {
+        self.outgoing_marked(packet, 0, now)
+    }
+
+    /// The same for a packet of a socket with a mark (`SO_MARK`), for which there may be a fork.
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-12.4
+    //# If we have
+    //# a ULP API that allows the ULP to do context forking, then presumably
+    //# the ULP would pass down the Forked Instance Identifier.
+    pub fn outgoing_marked(
+        &self,
+        packet: &mut Packet<'_>,
+        mark: u32,
+        now: Instant,
+    ) -> (Verdict, Option<Notice>) {
         let ulids = UlidPair {
             local: packet.source(),
             peer: packet.destination(),
         };
-        let Some(flow) = self.default.get(&ulids) else {
+        let fork = if mark == 0 {
+            None
+        } else {
+            // One that is not established, or no more, leaves its packets to the default context.
+            let fork = self.marked.get(&(ulids, mark));
+            fork.filter(|flow| flow.path != Path::Untouched)
+        };
+        let Some(flow) = fork.or_else(|| self.default.get(&ulids)) else {
             return (Verdict::Accept, Some(Notice::Candidate(ulids)));
         };
         let notice = self.note_sent(flow, packet.octets().len(), now);

@@ -32,7 +32,7 @@ mod time;
 mod trigger;
 
 pub use config::Config;
-pub use context::State;
+pub use context::{ForkRefusal, State};
 pub use endpoint::Endpoint;
 pub use event::{Cause, Counters, DropReason, Event, Resend, Transmit};
 pub use flow::{Account, Flow, FlowTable, FlowUpdate, Notice, Path, Tagged, Verdict};

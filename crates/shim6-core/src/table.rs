@@ -236,6 +236,8 @@ pub struct ContextView {
     pub ulids: UlidPair,
     /// Forked Instance Identifier.
     pub fii: Fii,
+    /// The mark of packets that are sent on it, if this host forked it.
+    pub mark: Option<u32>,
     /// STATE.
     pub state: State,
     /// REAP's state.
@@ -267,6 +269,7 @@ impl ContextView {
         Self {
             ulids: context.ulids,
             fii: context.fii,
+            mark: context.mark,
             state: context.state,
             reap: context.reap.state(),
             local_tag: context.local_tag,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use shim6_core::{
-    Config, ContextView, DropReason, Endpoint, Event, FlowTable, Instant, LocalLocator,
-    LocatorPair, Notice, State, Transmit, UlidPair, Verdict, VolumeOrAge,
+    Config, ContextView, DropReason, Endpoint, Event, FlowTable, ForkRefusal, Instant,
+    LocalLocator, LocatorPair, Notice, State, Transmit, UlidPair, Verdict, VolumeOrAge,
 };
 use shim6_sim::{cga, control_packet, hba, prefix};
 use shim6_wire::{
@@ -164,13 +164,36 @@ impl Subject {
 
     /// The upper layer sends a packet between `ulids`; returns it as it leaves.
     pub(crate) fn send_payload(&mut self, ulids: UlidPair) -> Vec<u8> {
+        self.send_marked(ulids, 0)
+    }
+
+    /// The same from a socket with a mark.
+    pub(crate) fn send_marked(&mut self, ulids: UlidPair, mark: u32) -> Vec<u8> {
         let mut octets = vec![0; Packet::HEADROOM];
         octets.extend(payload(ulids.local, ulids.peer));
         let end = octets.len();
         let mut packet = Packet::new(&mut octets, Packet::HEADROOM, end).unwrap();
-        let (verdict, _) = self.table.outgoing(&mut packet, self.now);
+        let (verdict, _) = self.table.outgoing_marked(&mut packet, mark, self.now);
         assert!(matches!(verdict, Verdict::Accept | Verdict::Rewritten));
         packet.octets().to_vec()
+    }
+
+    /// Forks a context; returns what is sent for it.
+    pub(crate) fn fork(
+        &mut self,
+        ulids: UlidPair,
+        mark: u32,
+        pair: Option<LocatorPair>,
+    ) -> Result<Vec<Sent>, ForkRefusal> {
+        self.endpoint.fork(self.now, ulids, mark, pair)?;
+        Ok(self.take())
+    }
+
+    /// Takes a fork back; says whether there was one.
+    pub(crate) fn end_fork(&mut self, ulids: UlidPair, mark: u32) -> bool {
+        let ended = self.endpoint.end_fork(ulids, mark);
+        self.take();
+        ended
     }
 
     /// Lets time pass; returns what timers send.

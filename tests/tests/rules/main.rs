@@ -11,6 +11,7 @@ mod bench;
 mod confusion;
 mod establishment;
 mod exploring;
+mod forks;
 mod icmp;
 mod limits;
 mod lookup;

@@ -158,6 +158,7 @@ impl Load {
                     peer: peer(index),
                 },
                 is_default: true,
+                mark: None,
                 local_tag: tag(index),
                 path,
                 tagged: Tagged::Delivered,

@@ -69,6 +69,7 @@ impl Endpoint {
             fell_back: false,
             update: None,
             reap: Reap::new(&self.config, &mut self.rng),
+            mark: None,
             wish: None,
             silence: None,
             false_alarms: (0, now),

@@ -3,12 +3,13 @@
 //! The STATEs' handlers are methods of [`crate::Endpoint`], because nearly each of them looks at
 //! other contexts or answers without one; they are grouped here by what they are for:
 //! [`creation`], [`initiate`] and [`respond`] (I1, R1, I2, R2), [`establish`] (what both ends do alike),
-//! [`exchange`] (repetition), [`recover`] (R1bis, I2bis), [`update`], [`liveness`] (REAP), [`locators`]
+//! [`exchange`] (repetition), [`fork`], [`recover`] (R1bis, I2bis), [`update`], [`liveness`] (REAP), [`locators`]
 //! (what a peer claims and proves), [`preference`] (what it likes), [`silence`] (suspecting a pair before REAP does).
 
 mod creation;
 mod establish;
 mod exchange;
+mod fork;
 mod initiate;
 mod liveness;
 mod locators;
@@ -30,6 +31,7 @@ use crate::locator::{Announcement, PeerLocators, ProbedLocator};
 use crate::pair::{LocatorPair, UlidPair};
 use crate::reap::{self, Reap};
 use crate::time::Instant;
+pub use fork::ForkRefusal;
 pub(crate) use preference::Wish;
 pub(crate) use silence::Silence;
 
@@ -181,6 +183,8 @@ pub(crate) struct Context {
     pub(crate) fell_back: bool,
     pub(crate) update: Option<PendingUpdate>,
     pub(crate) reap: Reap,
+    /// The mark of packets that are sent on it: this host forked it for them.
+    pub(crate) mark: Option<u32>,
     /// While both ends like another pair better than the current one.
     pub(crate) wish: Option<Wish>,
     /// What is sent without an answer, while that is so.
@@ -207,10 +211,15 @@ impl Context {
     pub(crate) fn flow(&self) -> Flow {
         let pair = self.current.pair();
         let path = match self.peer_tag {
-            Some(peer_tag) if self.state.has_peer() && pair != self.ulids.into() => Path::Mapped {
-                locators: pair,
-                peer_tag,
-            },
+            Some(peer_tag)
+                if self.state.has_peer()
+                    && (pair != self.ulids.into() || self.fii != Fii::DEFAULT) =>
+            {
+                Path::Mapped {
+                    locators: pair,
+                    peer_tag,
+                }
+            }
             Some(_) | None => Path::Untouched,
         };
         let tagged = match self.state {
@@ -221,6 +230,7 @@ impl Context {
         Flow {
             ulids: self.ulids,
             is_default: self.fii == Fii::DEFAULT,
+            mark: self.mark,
             local_tag: self.local_tag,
             path,
             tagged,

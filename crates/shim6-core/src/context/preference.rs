@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
-use shim6_wire::{Preference, PreferenceFlags};
+use shim6_wire::{Fii, Preference, PreferenceFlags};
 
 use super::Context;
 use crate::endpoint::Endpoint;
@@ -76,6 +76,10 @@ impl Context {
     /// A pair that both ends like best, if they like it better than the current one. Of equals one is
     /// drawn by their weights, as SRV records are (RFC 2782).
     fn better_pair(&self, rng: &mut ChaCha20Rng) -> Option<LocatorPair> {
+        let standing = self.standing(self.current.pair());
+        if self.fii != Fii::DEFAULT && !standing.broken {
+            return None;
+        }
         let weight = |pair: &LocatorPair| {
             let local = self.announcement.preference(pair.local).weight;
             let peer = self.peer.preference(pair.peer).weight;
@@ -94,7 +98,7 @@ impl Context {
             })
             .collect();
         let best = pairs.iter().map(|&pair| self.standing(pair)).min()?;
-        if best >= self.standing(self.current.pair()) {
+        if best >= standing {
             return None;
         }
         let equals = || pairs.iter().filter(|&&pair| self.standing(pair) == best);
