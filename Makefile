@@ -8,13 +8,14 @@ BUILD_PACKAGES := build-essential pkg-config libmnl-dev libnftnl-dev
 DEMO_PACKAGES  := iproute2 nftables curl python3 util-linux
 TEST_PACKAGES  := iputils-ping tcpdump tshark ethtool procps
 
-.PHONY: demo test check bench recovery conformance test-vm deps-demo deps-test deps-bench help
+.PHONY: demo test check bench recovery figures conformance test-vm deps-demo deps-test deps-bench help
 
 help:
 	@echo 'make demo         a TCP connection outlives its path, on two hosts made for it'
 	@echo 'make test         everything that CI runs'
 	@echo 'make bench        what packets cost, with shimq and otherwise, side by side'
 	@echo 'make recovery     how long applications notice a failed path, beside MPTCP'
+	@echo 'make figures      the figures of the papers on REAP and LinShim6, drawn anew'
 	@echo 'make conformance  who obeys the RFCs where, and which test proves it'
 	@echo 'make test-vm      the same path failure on Debian'\''s stock kernel, in QEMU'
 
@@ -37,6 +38,11 @@ bench: deps-bench
 recovery: deps-bench
 	$(CARGO) build --release --locked -p shimq -p shimq-benches
 	$${CARGO_TARGET_DIR:-target}/release/recovery $(RECOVERY_ARGS)
+
+# As many runs as the papers could only dream of: make figures FIGURES_ARGS='--runs 100000'
+figures: deps-bench
+	$(CARGO) build --release --locked -p shimq -p shimq-benches
+	$${CARGO_TARGET_DIR:-target}/release/figures $(FIGURES_ARGS)
 
 # The whole list; `make conformance CONFORMANCE_ARGS=--missing` prints the gaps alone.
 conformance:

@@ -10,7 +10,7 @@ use shimq_benches::error::LabError;
 use shimq_benches::machine::Machine;
 
 use crate::healthy::Healthy;
-use crate::results::{MEDIAN_LIMIT, Point, Results, Target};
+use crate::results::{Point, Results, Target, median_limit};
 use crate::scenario::Means;
 use crate::trial::Outcome;
 
@@ -131,8 +131,9 @@ fn rows(points: &[Point], setting: &Setting) -> Rows {
         let row = Row {
             name: format!("{}; {}", point.scenario.title(), point.means.title()),
             percentiles: [point.p5, point.p50, point.p95],
-            limit: (point.means == Means::Shimq && !point.scenario.fault.is_local())
-                .then_some(MEDIAN_LIMIT),
+            limit: (point.means == Means::Shimq)
+                .then(|| median_limit(point.scenario))
+                .flatten(),
             ours: point.means == Means::Shimq,
         };
         match groups.last_mut() {
@@ -145,9 +146,8 @@ fn rows(points: &[Point], setting: &Setting) -> Rows {
         title: "How long an application notices a failed path".to_owned(),
         subtitle: format!(
             "median, and 5th to 95th percentile of {} runs; red: what the median shall not exceed; \
-             round trip 20 ms; {}",
-            setting.runs,
-            setting.machine.describe()
+             round trip 20 ms",
+            setting.runs
         ),
         unit: "milliseconds from the fault to the end of the silence".to_owned(),
         groups,

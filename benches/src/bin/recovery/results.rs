@@ -58,7 +58,7 @@ impl Target {
 
 /// What the median and the 95th percentile may be, milliseconds; of what a host sees for itself the
 /// 99th percentile.
-pub(crate) const MEDIAN_LIMIT: f64 = 250.0;
+const MEDIAN_LIMIT: f64 = 250.0;
 const P95_LIMIT: f64 = 500.0;
 const LOCAL_P99_LIMIT: f64 = 200.0;
 
@@ -122,6 +122,19 @@ impl Results {
     }
 }
 
+/// What the median of ours shall not exceed, if that is asked of it.
+pub(crate) fn median_limit(scenario: Scenario) -> Option<f64> {
+    (!scenario.fault.is_local()).then(|| MEDIAN_LIMIT + allowance(scenario))
+}
+
+/// What a scenario may take longer than an application that sends now and then over TCP.
+fn allowance(scenario: Scenario) -> f64 {
+    match scenario.pattern {
+        Pattern::Paced => 0.0,
+        Pattern::Bulk | Pattern::Call => ROUND_TRIP,
+    }
+}
+
 fn targets_of(point: &Point, rival: Option<&Point>) -> Vec<Target> {
     let title = point.scenario.title();
     let target =
@@ -129,10 +142,7 @@ fn targets_of(point: &Point, rival: Option<&Point>) -> Vec<Target> {
     if point.scenario.fault.is_local() {
         return vec![target("99th percentile", LOCAL_P99_LIMIT, point.p99)];
     }
-    let allowance = match point.scenario.pattern {
-        Pattern::Paced => 0.0,
-        Pattern::Bulk | Pattern::Call => ROUND_TRIP,
-    };
+    let allowance = allowance(point.scenario);
     let mut targets = vec![
         target("median", MEDIAN_LIMIT + allowance, point.p50),
         target("95th percentile", P95_LIMIT + allowance, point.p95),

@@ -1,0 +1,76 @@
+//! Figure 5 of the workshop paper: how long an exploration takes if n of 18 one-way paths fail.
+
+use std::time::Duration;
+
+use shim6_core::ExplorationPolicy;
+use shim6_sim::Pair;
+
+use crate::scene::{Manner, PATHS, Scene};
+
+/// One distribution: seconds, sorted; in JSON, an exploration without an end is `null`.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Distribution {
+    pub(crate) manner: String,
+    pub(crate) broken: usize,
+    pub(crate) seconds: Vec<f64>,
+}
+
+/// Manners that are compared where only two paths are left.
+pub(crate) fn manners() -> [(&'static str, Manner); 4] {
+    [
+        ("random (RFC pacing)", Manner::RFC),
+        (
+            "disjoint first",
+            Manner::with_policy(ExplorationPolicy::DisjointFirst),
+        ),
+        (
+            "measured round trip",
+            Manner::with_policy(ExplorationPolicy::MeasuredRtt),
+        ),
+        (
+            "disjoint first,\nburst of four",
+            Manner::with_policy(ExplorationPolicy::DisjointFirst).burst(4),
+        ),
+    ]
+}
+
+/// How long the exploration of one run takes, seconds; infinite if it does not end.
+pub(crate) fn explore(seed: u64, manner: Manner, broken: usize) -> f64 {
+    let mut scene = Scene::new(seed, manner);
+    let Some(current) = scene.current() else {
+        return f64::INFINITY;
+    };
+    for path in choose(&mut scene, current, broken, seed) {
+        scene.world.cut_one_way(path);
+    }
+    let cut_at = scene.world.now();
+    let time = scene.exploration(cut_at);
+    time.map_or(f64::INFINITY, |time: Duration| time.as_secs_f64())
+}
+
+/// The paths that break: one of the current ones if it is only one, else both and any others, as long
+/// as one is left each way.
+fn choose(scene: &mut Scene, current: [Pair; 2], broken: usize, seed: u64) -> Vec<Pair> {
+    if broken == 1 {
+        return vec![current[usize::from(seed % 2 == 1)]];
+    }
+    let all = scene.paths();
+    let (there, back) = all.split_at(PATHS / 2);
+    let mut rest = Vec::new();
+    for (direction, current) in [(there, current[0]), (back, current[1])] {
+        let mut others: Vec<Pair> = direction
+            .iter()
+            .copied()
+            .filter(|p| *p != current)
+            .collect();
+        // The one that is left.
+        others.swap_remove(scene.world.random(others.len() as u64) as usize);
+        rest.extend(others);
+    }
+    let mut chosen = current.to_vec();
+    while chosen.len() < broken && !rest.is_empty() {
+        let index = scene.world.random(rest.len() as u64) as usize;
+        chosen.push(rest.swap_remove(index));
+    }
+    chosen
+}

@@ -1,0 +1,70 @@
+//! `make figures`: the figures of the papers on REAP and LinShim6, drawn anew.
+//!
+//! First in the simulator, where ten thousands of failures take seconds; then, scaled down, in network
+//! namespaces with real timers, kernels and TCP. The papers' own figures are pictures, so what they
+//! state in words is marked in the plots and checked in the report.
+
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "figures have three digits that count"
+)]
+
+mod arrivals;
+mod choice;
+mod cuts;
+mod report;
+mod scene;
+mod simulated;
+mod timeout;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use shimq_benches::error::LabError;
+use shimq_benches::machine::Machine;
+
+/// Draws the papers' figures from runs of our own.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Simulated failures of each kind.
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    runs: u64,
+    /// Where the report, the plots and the data go.
+    #[arg(long, default_value = "target/figures")]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), LabError> {
+    let folder = &arguments.out;
+    fs::create_dir_all(folder).map_err(LabError::io(format!("make {}", folder.display())))?;
+    let mut machine = Machine::look();
+    let progress = ProgressBar::new(simulated::steps(arguments.runs));
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta:>4}  {msg}") {
+        progress.set_style(style);
+    }
+    let sections = vec![
+        simulated::cuts(arguments.runs, folder, &progress)?,
+        simulated::choices(arguments.runs, folder, &progress)?,
+        simulated::timeouts(folder, &progress)?,
+        simulated::arrivals(folder, &progress)?,
+    ];
+    progress.finish_and_clear();
+    machine.look_again();
+    let told = report::write(&sections, &machine, folder)?;
+    print!("{told}");
+    println!("The report is {}.", folder.join("report.md").display());
+    Ok(())
+}
