@@ -31,6 +31,39 @@ fn a_connection_survives_a_cut_both_ways() {
     survives(Direction::Both, FAST);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc5534#section-9
+//= type=test
+//= id=R-061
+//# where logging mechanisms are available on the node, these events should be recorded in event
+//# logs.
+#[test]
+fn a_failure_and_the_move_off_it_stand_in_the_log_with_their_pairs() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let (a, b) = Daemon::pair(&network, FAST);
+    let (stream, a1, b1) = Stream::with_context(&network, &a, &b);
+    let mut events = a.events();
+    network.hosts.cut(a1, b1, Direction::Both).unwrap();
+    let changed = events.wait_for("pair-changed");
+    stream.wait_for_more();
+    stream.finish();
+    let log = a.log();
+    let moved = log
+        .lines()
+        .find(|line| line.contains("pair changed"))
+        .unwrap();
+    let from = [&changed["former_locators"], &changed["locators"]];
+    for pair in from {
+        for end in ["local", "peer"] {
+            assert!(moved.contains(pair[end].as_str().unwrap()), "{moved}");
+        }
+    }
+    let before = log.split("pair changed").next().unwrap();
+    let noticed = ["pair suspected", "failure detected", "peer explores"];
+    assert!(noticed.iter().any(|what| before.contains(what)), "{log}");
+}
+
 #[test]
 fn a_connection_survives_a_cut_of_its_way_there() {
     survives(Direction::AToB, FAST);
