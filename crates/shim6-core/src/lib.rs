@@ -15,6 +15,7 @@
 //!                  packets ------> FlowTable ---> Verdict
 //! ```
 
+mod account;
 mod budget;
 mod config;
 mod context;
@@ -31,11 +32,12 @@ mod table;
 mod time;
 mod trigger;
 
+pub use account::Account;
 pub use config::Config;
 pub use context::{ForkRefusal, State};
 pub use endpoint::Endpoint;
 pub use event::{Cause, Counters, DropReason, Event, Resend, Transmit};
-pub use flow::{Account, Flow, FlowTable, FlowUpdate, Notice, Path, Tagged, Verdict};
+pub use flow::{Flow, FlowTable, FlowUpdate, Notice, Path, Tagged, Verdict};
 pub use locator::{LocalLocator, ProbedLocator};
 pub use pair::{LocatorPair, UlidPair};
 pub use reap::{ExplorationPolicy, State as ReapState, UnknownPolicy};

@@ -9,8 +9,9 @@ use rand_core::RngCore;
 use shim6_cga::VerifiedLocator;
 use shim6_wire::{ContextTag, Fii, InitiatorNonce, Preference};
 
+use crate::account::Account;
 use crate::context::{Context, State};
-use crate::flow::{Account, Flow};
+use crate::flow::Flow;
 use crate::pair::{LocatorPair, UlidPair};
 use crate::reap;
 use crate::time::Instant;

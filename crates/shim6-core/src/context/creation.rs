@@ -6,10 +6,10 @@ use rand_core::RngCore;
 use shim6_wire::{ContextTag, Fii, InitiatorNonce};
 
 use super::{Context, CurrentPair, State};
+use crate::account::Account;
 use crate::budget::Site;
 use crate::endpoint::Endpoint;
 use crate::event::DropReason;
-use crate::flow::Account;
 use crate::locator::PeerLocators;
 use crate::pair::UlidPair;
 use crate::reap::Reap;

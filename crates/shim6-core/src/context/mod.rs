@@ -24,9 +24,10 @@ use std::sync::Arc;
 
 use shim6_wire::{ContextTag, Fii, InitiatorNonce, RequestNonce, ResponderNonce, Validator};
 
+use crate::account::Account;
 use crate::budget::Site;
 use crate::event::Cause;
-use crate::flow::{Account, Flow, Path, Tagged};
+use crate::flow::{Flow, Path, Tagged};
 use crate::locator::{Announcement, PeerLocators, ProbedLocator};
 use crate::pair::{LocatorPair, UlidPair};
 use crate::reap::{self, Reap};

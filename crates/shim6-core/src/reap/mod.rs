@@ -19,9 +19,9 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 use shim6_wire::{ContextTag, Message, Probe, ProbeState};
 
+use crate::account::Account;
 use crate::config::Config;
 use crate::event::Cause;
-use crate::flow::Account;
 use crate::locator::{Announcement, PeerLocators};
 use crate::pair::LocatorPair;
 use crate::time::Instant;
