@@ -327,6 +327,25 @@ impl FlowTable {
         }
     }
 
+    /// Whether a packet that arrived names one of these contexts by CT(local), which nobody off its
+    /// path knows: as payload, or as a control message of an exchange that is under way or was.
+    #[must_use]
+    pub fn is_named_by(&self, packet: &[u8]) -> bool {
+        let tag = match shim6_wire::classify(packet) {
+            Class::PayloadExt { tag, .. } => Some(tag),
+            // All messages with a tag for the receiver have it in the same place (RFC 5533 §5.7 to §5.13).
+            Class::Control { at } => packet
+                .get(at + RECEIVER_TAG..)
+                .and_then(|octets| octets.first_chunk())
+                .map(|&[a, b, c, d, e, f]| {
+                    let bits = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+                    ContextTag::from_bits(bits)
+                }),
+            Class::Payload | Class::IcmpError(_) | Class::Malformed(_) => None,
+        };
+        tag.is_some_and(|tag| self.tagged.contains_key(&tag))
+    }
+
     fn incoming_tagged(
         &self,
         packet: &mut Packet<'_>,
@@ -402,5 +421,72 @@ impl FlowTable {
             Ok(translated) => (Verdict::Replaced(translated), notice),
             Err(_) => (Verdict::Drop(DropReason::Malformed), notice),
         }
+    }
+}
+
+/// Offset of the Receiver Context Tag in a control message, in octets; a reserved bit precedes its 47.
+const RECEIVER_TAG: usize = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Endpoint, RespondOnly};
+    use shim6_wire::{I1, InitiatorNonce, Keepalive, Message, RequestNonce, UpdateAck};
+
+    const OURS: ContextTag = ContextTag::from_bits(0x1234_5678_9abc);
+
+    fn table() -> FlowTable {
+        let mut table =
+            Endpoint::new(Config::default(), Box::new(RespondOnly), [1; 32]).flow_table();
+        table.apply(FlowUpdate::Set(Arc::new(Flow {
+            ulids: UlidPair {
+                local: "2001:db8::1".parse().unwrap(),
+                peer: "2001:db8::2".parse().unwrap(),
+            },
+            is_default: true,
+            mark: None,
+            local_tag: OURS,
+            path: Path::Untouched,
+            tagged: Tagged::Delivered,
+            watched: false,
+            kernel_maps: false,
+            account: Arc::default(),
+        })));
+        table
+    }
+
+    fn packet(message: &Message) -> Vec<u8> {
+        let message = message.emit();
+        let mut packet = vec![0x60, 0, 0, 0, 0, message.len() as u8, 140, 64];
+        for last in [2, 1] {
+            packet.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
+        }
+        packet.extend(message);
+        packet
+    }
+
+    #[test]
+    fn messages_for_a_context_are_told_from_those_that_anybody_can_send() {
+        let table = table();
+        let other = ContextTag::from_bits(OURS.bits() ^ 1);
+        for (tag, named) in [(OURS, true), (other, false)] {
+            for message in [
+                Message::Keepalive(Keepalive { receiver_tag: tag }),
+                Message::UpdateAck(UpdateAck {
+                    receiver_tag: tag,
+                    request_nonce: RequestNonce(5),
+                }),
+            ] {
+                assert_eq!(table.is_named_by(&packet(&message)), named, "{message:?}");
+            }
+        }
+        let stranger = Message::I1(I1 {
+            initiator_tag: other,
+            initiator_nonce: InitiatorNonce(1),
+            ulids: None,
+            fii: None,
+        });
+        assert!(!table.is_named_by(&packet(&stranger)));
+        assert!(!table.is_named_by(&[0x60; 7]));
     }
 }

@@ -16,6 +16,7 @@ mod bpf;
 mod counting;
 mod error;
 mod inject;
+mod intake;
 mod kernel;
 mod log;
 mod prefer;
@@ -42,14 +43,12 @@ use crate::preferences::Preferences;
 use bpf::KernelMapping;
 pub(crate) use error::DaemonError;
 use inject::Injector;
+use intake::Intake;
 use kernel::Kernel;
 use queues::{FromQueue, QueueThread};
 use report::{ContextReport, CountersReport, EventReport, QueueReport, SCHEMA, StatusReport};
 
-/// Packets and notices that may wait for the endpoint.
-const CHANNEL: usize = 4096;
-
-/// Of these, how many are taken before anything else has its turn.
+/// How many packets and notices are taken before anything else has its turn.
 const BURST: usize = 256;
 
 /// How often the queue threads are looked after.
@@ -75,7 +74,7 @@ pub(crate) async fn run(config: Config) -> Result<(), DaemonError> {
 
 /// What happens to the daemon.
 struct Inputs {
-    from_queues: mpsc::Receiver<FromQueue>,
+    from_queues: Intake,
     locators: mpsc::Receiver<LocatorsChanged>,
     asked: mpsc::Receiver<Asked>,
 }
@@ -109,7 +108,7 @@ impl Daemon {
         let mut endpoint = Endpoint::new(config.core(), config.heuristic(), seed);
 
         // Queues are bound and threads serve them before a rule points there.
-        let (to_endpoint, from_queues) = mpsc::channel(CHANNEL);
+        let (to_endpoint, from_queues) = intake::intake();
         let observe = rules.observe.clone().map(QueueConfig::observe);
         let rewrite = rules.rewrite.clone().map(QueueConfig::rewrite);
         // Where every packet is queued, what goes into silence is seen anyway.
@@ -197,7 +196,7 @@ impl Daemon {
                 Some(first) = inputs.from_queues.recv() => {
                     self.handle_from_queue(first);
                     for _ in 0..BURST {
-                        let Ok(next) = inputs.from_queues.try_recv() else { break };
+                        let Some(next) = inputs.from_queues.try_recv() else { break };
                         self.handle_from_queue(next);
                     }
                 }

@@ -2,7 +2,7 @@
 //!
 //! A thread owns its queue and its flow table. Before the first packet of a wake-up it applies what
 //! the endpoint changed and reads the clock once; then each packet is a lookup. What a lookup cannot
-//! settle goes to the endpoint over a bounded channel; when that is full the packet is treated as if
+//! settle goes to the endpoint ([`super::intake`]); where that has no room the packet is treated as if
 //! the endpoint were not there, and counted. A thread that hangs has its queue taken away, so that
 //! the rules' `bypass` lets packets pass.
 
@@ -16,8 +16,8 @@ use pnet_packet::ipv6::Ipv6Packet;
 use shim6_core::{DropReason, FlowTable, FlowUpdate, Instant, Notice, UlidPair, Verdict};
 use shim6_wire::Packet;
 use shimq_netfilter::queue::{self, Hook, Queue, QueuedPacket, Unbinder};
-use tokio::sync::mpsc;
 
+use super::intake::{Full, ToEndpoint};
 use crate::clock;
 
 /// How long a thread waits for packets before it shows that it is alive.
@@ -55,8 +55,11 @@ pub(crate) struct QueueCounters {
     pub(crate) overruns: AtomicU64,
     /// Verdicts that came too late.
     pub(crate) gone: AtomicU64,
-    /// Notices that found the channel to the endpoint full.
-    pub(crate) channel_full: AtomicU64,
+    /// Notices that found no room on their way to the endpoint: about contexts, from strangers, from one
+    /// source.
+    pub(crate) known_full: AtomicU64,
+    pub(crate) strangers_full: AtomicU64,
+    pub(crate) source_full: AtomicU64,
     dropped: Vec<AtomicU64>,
 }
 
@@ -69,7 +72,9 @@ impl QueueCounters {
             rewritten: AtomicU64::new(0),
             overruns: AtomicU64::new(0),
             gone: AtomicU64::new(0),
-            channel_full: AtomicU64::new(0),
+            known_full: AtomicU64::new(0),
+            strangers_full: AtomicU64::new(0),
+            source_full: AtomicU64::new(0),
             dropped: DropReason::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -103,7 +108,7 @@ impl QueueThread {
     pub(crate) fn start(
         queue: Box<dyn Queue>,
         table: FlowTable,
-        to_endpoint: mpsc::Sender<FromQueue>,
+        to_endpoint: ToEndpoint,
     ) -> std::io::Result<Self> {
         let (updates, changes) = std_mpsc::channel();
         let counters = Arc::new(QueueCounters::new());
@@ -218,7 +223,7 @@ impl Worker {
 struct Judge {
     table: FlowTable,
     changes: std_mpsc::Receiver<FlowUpdate>,
-    to_endpoint: mpsc::Sender<FromQueue>,
+    to_endpoint: ToEndpoint,
     counters: Arc<QueueCounters>,
 }
 
@@ -306,6 +311,10 @@ impl Judge {
 
     fn tell(&self, notice: Notice, sent: bool, packet: &[u8], octets: usize) {
         let told = match notice {
+            Notice::Packet if !self.table.is_named_by(packet) => {
+                self.count_if_full(self.to_endpoint.hand_over(packet));
+                return;
+            }
             Notice::Packet => FromQueue::Packet(packet.to_vec()),
             Notice::Payload(tag) => FromQueue::Payload(tag),
             Notice::Unanswered(tag) => FromQueue::Unanswered(tag, packet.to_vec()),
@@ -315,8 +324,16 @@ impl Judge {
                 octets,
             },
         };
-        if self.to_endpoint.try_send(told).is_err() {
-            self.counters.channel_full.fetch_add(1, Relaxed);
-        }
+        self.count_if_full(self.to_endpoint.tell(told));
+    }
+
+    fn count_if_full(&self, told: Result<(), Full>) {
+        let counter = match told {
+            Ok(()) => return,
+            Err(Full::Known) => &self.counters.known_full,
+            Err(Full::Strangers) => &self.counters.strangers_full,
+            Err(Full::Source) => &self.counters.source_full,
+        };
+        counter.fetch_add(1, Relaxed);
     }
 }
