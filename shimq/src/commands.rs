@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Config, DEFAULT_SOCKET};
 use crate::control::{self, Request};
 use crate::demo::{self, DemoArgs};
+use crate::fork::{self, ForkArgs};
 use crate::operate::{self, SetCommand};
 use crate::tools::{self, CgaCommand, HbaCommand, KeygenArgs, ToolError};
 use crate::{daemon, host, preferences};
@@ -35,6 +36,8 @@ enum Command {
     Contexts(AskArgs),
     /// This host's addresses that peers can verify.
     Locators(LocatorsArgs),
+    /// Send packets of sockets with a mark on a context of their own, over a pair of their own.
+    Fork(ForkArgs),
     /// Events as they happen, until interrupted.
     Monitor(AskArgs),
     /// Change a setting of the running daemon, until it ends.
@@ -169,6 +172,7 @@ impl Command {
             Self::Status(args) => show(&args, Request::Status, print_status),
             Self::Contexts(args) => show(&args, Request::Contexts, print_contexts),
             Self::Locators(args) => locators(&args),
+            Self::Fork(args) => Ok(fork::run(&args)?),
             Self::Monitor(args) => monitor(&args),
             Self::Set(command) => Ok(operate::set(&command)?),
             Self::Rules(args) => {
@@ -360,9 +364,10 @@ fn print_contexts(contexts: &Value, out: &mut dyn Write) -> io::Result<()> {
     for context in contexts.as_array().into_iter().flatten() {
         writeln!(
             out,
-            "{} - {}\n  {}, {}, {}",
+            "{} - {}{}\n  {}, {}, {}",
             text(context, "/ulids/local"),
             text(context, "/ulids/peer"),
+            fork_of(context),
             text(context, "/state"),
             text(context, "/reap"),
             if context["mapped"] == Value::Bool(true) {
@@ -395,6 +400,15 @@ fn print_contexts(contexts: &Value, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Which fork a context is, if it is one.
+fn fork_of(context: &Value) -> String {
+    match (context["mark"].as_u64(), context["fii"].as_u64()) {
+        (Some(mark), _) => format!(" (fork for mark {mark:#x})"),
+        (None, Some(fii)) if fii != 0 => format!(" (fork {fii:#x} of the peer)"),
+        (None, _) => String::new(),
+    }
 }
 
 fn print_locators(locators: &Value, out: &mut dyn Write) -> io::Result<()> {

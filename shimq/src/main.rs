@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod daemon;
 mod demo;
+mod fork;
 mod host;
 mod operate;
 mod preferences;

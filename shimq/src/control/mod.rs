@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shim6_core::{ExplorationPolicy, UnknownPolicy};
 
+use crate::fork::{ForkName, PairArgument};
 use crate::preferences::LocatorRule;
 pub(crate) use client::{ControlError, ask, follow, is_running};
 pub(crate) use server::{Asked, Server};
@@ -33,6 +34,15 @@ pub(crate) enum Request {
     },
     /// Tell peers how gladly some locators are used.
     SetLocators(LocatorRule),
+    /// Make a context of its own for packets with a mark.
+    Fork {
+        /// For which.
+        name: ForkName,
+        /// The locators that it begins on, if not on the ULIDs.
+        pair: Option<PairArgument>,
+    },
+    /// Take a fork back.
+    EndFork(ForkName),
 }
 
 /// A policy as the word for it.

@@ -50,6 +50,8 @@ pub(crate) struct Kernel {
     mapped: HashSet<UlidPair>,
     /// Of these, the ones that queues map.
     queued: HashSet<UlidPair>,
+    /// Marks and ULIDs whose packets a queue takes for a fork.
+    forks: BTreeSet<(u32, UlidPair)>,
     /// What became mapped, or ceased to be, since that was last asked for.
     remapped: Vec<(UlidPair, bool)>,
     /// Contexts whose REAP waits for a sign of life.
@@ -77,6 +79,7 @@ impl Kernel {
             unqueued: HashSet::new(),
             mapped: HashSet::new(),
             queued: HashSet::new(),
+            forks: BTreeSet::new(),
             remapped: Vec::new(),
             watched: HashSet::new(),
             changes: Vec::new(),
@@ -170,6 +173,9 @@ impl Kernel {
         }
         self.changes
             .extend(self.queued.iter().map(|&ulids| Change::Map(pair(ulids))));
+        let forks = self.forks.iter();
+        self.changes
+            .extend(forks.map(|&(mark, ulids)| Change::Fork(mark, pair(ulids))));
         self.commit();
     }
 
@@ -199,6 +205,7 @@ impl Kernel {
     /// Follows a flow. What arrives is counted from its first day to its last, so that untagged packets
     /// of the peer are seen even while ours are mapped; what is sent, unless queues map it.
     pub(crate) fn set(&mut self, flow: &Arc<Flow>) {
+        self.set_fork(flow, matches!(flow.path, Path::Mapped { .. }));
         if !flow.is_default {
             return;
         }
@@ -231,6 +238,7 @@ impl Kernel {
 
     /// Forgets a flow.
     pub(crate) fn remove(&mut self, flow: &Arc<Flow>) {
+        self.set_fork(flow, false);
         if !flow.is_default {
             return;
         }
@@ -239,6 +247,17 @@ impl Kernel {
         self.count(flow.ulids, Direction::Out, false);
         self.counting.remove(flow.ulids);
         self.watched.remove(&flow.ulids);
+    }
+
+    /// Has packets with the mark of a fork queued, or no more; the queue thread knows the fork by then.
+    fn set_fork(&mut self, flow: &Flow, wanted: bool) {
+        let Some(mark) = flow.mark else { return };
+        let (ulids, pair) = (flow.ulids, pair(flow.ulids));
+        if wanted && self.forks.insert((mark, ulids)) {
+            self.changes.push(Change::Fork(mark, pair));
+        } else if !wanted && self.forks.remove(&(mark, ulids)) {
+            self.changes.push(Change::Unfork(mark, pair));
+        }
     }
 
     /// Has the kernel count packets of these ULIDs, from 0, or no more.

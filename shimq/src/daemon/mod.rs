@@ -15,6 +15,7 @@
 mod bpf;
 mod counting;
 mod error;
+mod fork;
 mod inject;
 mod intake;
 mod kernel;
@@ -89,6 +90,7 @@ struct Daemon {
     kernel: Kernel,
     kernel_mapping: KernelMapping,
     injector: Injector,
+    own_mark: u32,
     send_errors: u64,
     locators: Vec<LocalLocator>,
     preferences: Preferences,
@@ -149,6 +151,7 @@ impl Daemon {
             kernel,
             kernel_mapping,
             injector,
+            own_mark: rules.own_mark,
             send_errors: 0,
             locators: Vec::new(),
             preferences,
@@ -390,7 +393,7 @@ impl Daemon {
     async fn answer(&mut self, Asked { request, answer }: Asked) {
         let now = clock::now();
         let value = match request {
-            Request::Status => serde_json::to_value(self.status(now)),
+            Request::Status => in_json(serde_json::to_value(self.status(now))),
             Request::Contexts => {
                 let contexts = self.endpoint.contexts();
                 let reports: Vec<_> = contexts
@@ -399,22 +402,15 @@ impl Daemon {
                         ContextReport::new(view, self.kernel_mapping.mapper(view.ulids), now)
                     })
                     .collect();
-                serde_json::to_value(reports)
+                in_json(serde_json::to_value(reports))
             }
             Request::Locators => match host::status(&self.config.host()).await {
-                Ok(locators) => self.with_preferences(locators),
-                Err(error) => {
-                    let _ = answer.send(Response::Error(error.to_string()));
-                    return;
-                }
+                Ok(locators) => in_json(self.with_preferences(locators)),
+                Err(error) => Err(error.to_string()),
             },
-            Request::SetLocators(rule) => match self.set_preference(rule) {
-                Ok(locators) => Ok(locators),
-                Err(reason) => {
-                    let _ = answer.send(Response::Error(reason));
-                    return;
-                }
-            },
+            Request::SetLocators(rule) => self.set_preference(rule),
+            Request::Fork { name, pair } => self.fork(name, pair),
+            Request::EndFork(name) => self.end_fork(name),
             Request::Monitor => Ok(serde_json::Value::Null),
             Request::SetExploration {
                 policy: PolicyWord(policy),
@@ -426,7 +422,7 @@ impl Daemon {
         };
         let response = match value {
             Ok(value) => Response::Ok(value),
-            Err(error) => Response::Error(error.to_string()),
+            Err(reason) => Response::Error(reason),
         };
         // A client that left needs no answer.
         let _ = answer.send(response);
@@ -471,6 +467,10 @@ fn open(backend: Backend, config: &QueueConfig) -> Result<Box<dyn Queue>, QueueE
         Backend::Batch => Box::new(BatchQueue::open(config)?),
         Backend::Plain => Box::new(PlainQueue::open(config)?),
     })
+}
+
+fn in_json(value: serde_json::Result<serde_json::Value>) -> Result<serde_json::Value, String> {
+    value.map_err(|error| error.to_string())
 }
 
 /// Sleeps until `due`; for ever if there is nothing to wait for.

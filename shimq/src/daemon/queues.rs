@@ -252,7 +252,7 @@ impl Judge {
             return queue::Verdict::Accept;
         };
         let (verdict, notice) = if outgoing {
-            self.table.outgoing(&mut packet, now)
+            self.table.outgoing_marked(&mut packet, queued.mark, now)
         } else {
             self.table.incoming(&mut packet, now)
         };

@@ -153,6 +153,8 @@ impl EventReport {
 pub(crate) struct ContextReport {
     ulids: Pair,
     fii: u32,
+    /// Of the packets that are sent on it, if this host forked it.
+    mark: Option<u32>,
     state: &'static str,
     reap: &'static str,
     local_tag: String,
@@ -189,6 +191,7 @@ impl ContextReport {
         Self {
             ulids: view.ulids.into(),
             fii: view.fii.0,
+            mark: view.mark,
             state: view.state.as_str(),
             reap: match view.reap {
                 ReapState::Operational => "operational",

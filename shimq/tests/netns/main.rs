@@ -16,6 +16,7 @@ mod cuts;
 mod endings;
 mod forgery;
 mod forgetting;
+mod forks;
 mod kernel_mapping;
 mod local_loss;
 mod messages;

@@ -20,6 +20,18 @@ pub(super) const ASKED_EVERY: Duration = Duration::from_secs(1);
 pub(super) fn output(config: &RulesetConfig) -> ChainDesign {
     let mut rules = Rules::default();
     rules.add_sent_elsewhere(config);
+    rules.add(
+        "before all that is for a pair as a whole; a packet without a mark, as most are, costs a comparison",
+        [
+            Part::Marked,
+            Part::Lookup {
+                field: Field::OutgoingMarkedPair,
+                set: SetName::Forks,
+                found: true,
+            },
+            queue(&config.rewrite, true),
+        ],
+    );
     if config.mode == Mode::Queue {
         rules.add(
             "counted; the peer was heard, so nothing is to be looked into: what nearly all packets of contexts meet",

@@ -25,6 +25,7 @@ pub(super) enum SetName {
     Identities,
     ExcludedPeers,
     ExcludedPorts,
+    Forks,
     Mapped,
     ContextsOut,
     ContextsIn,
@@ -42,6 +43,7 @@ impl SetName {
             Self::Identities => c"identities",
             Self::ExcludedPeers => c"excluded_peers",
             Self::ExcludedPorts => c"excluded_ports",
+            Self::Forks => c"forks",
             Self::Mapped => c"mapped",
             Self::ContextsOut => c"contexts_out",
             Self::ContextsIn => c"contexts_in",
@@ -68,6 +70,8 @@ pub(super) enum Key {
     Port,
     /// Local and peer address, in this order in both directions.
     Pair,
+    /// A packet's mark, then local and peer address.
+    MarkedPair,
 }
 
 /// One set.
@@ -123,6 +127,8 @@ impl fmt::Display for RuleDesign {
 #[derive(Clone, Debug)]
 pub(super) enum Part {
     Mark(u32),
+    /// Any mark but zero.
+    Marked,
     /// By way of the loopback interface.
     LoopbackOut,
     LoopbackIn,
@@ -163,6 +169,8 @@ pub(super) enum Field {
     Destination,
     /// Local and peer address of an outgoing packet.
     OutgoingPair,
+    /// Mark, local and peer address of an outgoing packet.
+    OutgoingMarkedPair,
     /// Local and peer address of an arriving packet.
     ArrivingPair,
     TcpSource,
@@ -220,6 +228,12 @@ fn sets(config: &RulesetConfig) -> Vec<SetDesign> {
     )];
     sets.extend(exclusions(config));
     sets.extend([
+        set(
+            SetName::Forks,
+            Key::MarkedPair,
+            Plain,
+            "mark . local . peer: packets with marks that have contexts of their own",
+        ),
         set(
             SetName::Mapped,
             Pair,

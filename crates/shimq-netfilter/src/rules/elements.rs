@@ -30,6 +30,10 @@ pub enum Change {
     Map(AddressPair),
     /// They no longer do.
     Unmap(AddressPair),
+    /// Packets of this pair with this mark go to a rewriting queue.
+    Fork(u32, AddressPair),
+    /// They no longer do.
+    Unfork(u32, AddressPair),
     /// Packets of this pair and direction are counted from 0. What is sent by a mapped pair must not be:
     /// it would pass unmapped.
     Count(AddressPair, Direction),
@@ -77,6 +81,7 @@ pub(super) enum Element {
     Prefix(Prefix),
     Port(u16),
     Pair(AddressPair),
+    MarkedPair(u32, AddressPair),
     Temporary(AddressPair, Duration),
 }
 
@@ -109,6 +114,10 @@ impl Element {
             }
             Self::Port(port) => write_element(list, &port.to_be_bytes(), |_| {}),
             Self::Pair(pair) => write_element(list, &pair.key(), |_| {}),
+            Self::MarkedPair(mark, pair) => {
+                let key = [&mark.to_ne_bytes()[..], &pair.key()].concat();
+                write_element(list, &key, |_| {});
+            }
             Self::Temporary(pair, age) => write_element(list, &pair.key(), |element| {
                 // 0 would mean for ever.
                 let milliseconds = age.as_millis().clamp(1, MAX_MILLISECONDS) as u64;
@@ -125,6 +134,9 @@ impl fmt::Display for Element {
             Self::Prefix(prefix) => write!(f, "{prefix}"),
             Self::Port(port) => write!(f, "{port}"),
             Self::Pair(pair) => write!(f, "{} . {}", pair.local, pair.peer),
+            Self::MarkedPair(mark, pair) => {
+                write!(f, "{mark:#010x} . {} . {}", pair.local, pair.peer)
+            }
             Self::Temporary(pair, age) => {
                 let age = text::duration(*age);
                 write!(f, "{} . {} timeout {age}", pair.local, pair.peer)
@@ -169,6 +181,9 @@ impl Change {
                 (SetName::Identities, Element::Address(address))
             }
             Self::Map(pair) | Self::Unmap(pair) => (SetName::Mapped, Element::Pair(pair)),
+            Self::Fork(mark, pair) | Self::Unfork(mark, pair) => {
+                (SetName::Forks, Element::MarkedPair(mark, pair))
+            }
             Self::Count(pair, direction) | Self::StopCounting(pair, direction) => {
                 (direction.set(), Element::Pair(pair))
             }
@@ -178,8 +193,15 @@ impl Change {
 
     fn adds(self) -> bool {
         match self {
-            Self::AddIdentity(_) | Self::Map(_) | Self::Count(..) | Self::Decline(..) => true,
-            Self::RemoveIdentity(_) | Self::Unmap(_) | Self::StopCounting(..) => false,
+            Self::AddIdentity(_)
+            | Self::Map(_)
+            | Self::Fork(..)
+            | Self::Count(..)
+            | Self::Decline(..) => true,
+            Self::RemoveIdentity(_)
+            | Self::Unmap(_)
+            | Self::Unfork(..)
+            | Self::StopCounting(..) => false,
         }
     }
 }

@@ -59,6 +59,7 @@ impl Part {
             Self::Lookup { field, .. } | Self::Update { field, .. } => Some(*field),
             Self::Add { .. } => Some(Field::OutgoingPair),
             Self::Mark(_)
+            | Self::Marked
             | Self::LoopbackOut
             | Self::LoopbackIn
             | Self::IpsecAhead
@@ -77,6 +78,7 @@ impl Part {
     fn add_expressions(&self, statement: Statement, out: &mut Vec<Expression>) {
         match self {
             Self::Mark(mark) => out.extend([meta(META_MARK), equals(&mark.to_ne_bytes())]),
+            Self::Marked => out.extend([meta(META_MARK), compare(CMP_NEQ, &[0; 4])]),
             Self::LoopbackOut => out.extend([meta(META_OIF), equals(&LOOPBACK.to_ne_bytes())]),
             Self::LoopbackIn => out.extend([meta(META_IIF), equals(&LOOPBACK.to_ne_bytes())]),
             Self::IpsecAhead => out.extend([route_has_ipsec(), equals(&[1])]),
@@ -143,6 +145,11 @@ impl Field {
             Self::Destination => out.push(address(DESTINATION, REG_1)),
             // Neighbours in the header as in the registers.
             Self::OutgoingPair => out.push(payload(NETWORK, SOURCE, 2 * ADDRESS_LEN, REG_1)),
+            Self::OutgoingMarkedPair => out.extend([
+                meta(META_MARK),
+                address(SOURCE, REG_AFTER_MARK),
+                address(DESTINATION, REG_AFTER_MARK + ADDRESS_LEN / 4),
+            ]),
             Self::ArrivingPair => {
                 out.extend([address(DESTINATION, REG_1), address(SOURCE, REG_2)]);
             }
@@ -356,6 +363,8 @@ fn give(octets: &[u8]) -> *const c_void {
 const REG_VERDICT: u32 = 0;
 const REG_1: u32 = 1;
 const REG_2: u32 = 2;
+/// Registers of 4 octets are numbered from 8 on; the first register covers four of them, a mark one.
+const REG_AFTER_MARK: u32 = 9;
 const NF_ACCEPT: u32 = 1;
 
 const META_MARK: u32 = 3;
@@ -368,6 +377,7 @@ const RT_XFRM: u32 = 4;
 const LOOPBACK: u32 = 1;
 
 const CMP_EQ: u32 = 0;
+const CMP_NEQ: u32 = 1;
 const CMP_LTE: u32 = 3;
 const CMP_GTE: u32 = 5;
 const LOOKUP_INVERT: u32 = 1;

@@ -73,6 +73,7 @@ fn write_set(out: &mut String, set: &SetDesign) -> fmt::Result {
             Key::Address => "ipv6_addr",
             Key::Port => "inet_service",
             Key::Pair => "ipv6_addr . ipv6_addr",
+            Key::MarkedPair => "mark . ipv6_addr . ipv6_addr",
         }
     )?;
     match set.kind {
@@ -128,6 +129,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Mark(mark) => write!(f, "meta mark {mark:#010x}"),
+            Self::Marked => f.write_str("meta mark != 0x00000000"),
             Self::LoopbackOut => f.write_str("oif \"lo\""),
             Self::LoopbackIn => f.write_str("iif \"lo\""),
             Self::IpsecAhead => f.write_str("rt ipsec exists"),
@@ -161,6 +163,7 @@ impl fmt::Display for Field {
             Self::Source => "ip6 saddr",
             Self::Destination => "ip6 daddr",
             Self::OutgoingPair => "ip6 saddr . ip6 daddr",
+            Self::OutgoingMarkedPair => "meta mark . ip6 saddr . ip6 daddr",
             Self::ArrivingPair => "ip6 daddr . ip6 saddr",
             Self::TcpSource => "tcp sport",
             Self::TcpDestination => "tcp dport",

@@ -300,6 +300,7 @@ impl Key {
             Self::Address => NFT_IPV6_ADDR,
             Self::Port => NFT_INET_SERVICE,
             Self::Pair => NFT_IPV6_ADDR << 6 | NFT_IPV6_ADDR,
+            Self::MarkedPair => NFT_MARK << 12 | NFT_IPV6_ADDR << 6 | NFT_IPV6_ADDR,
         }
     }
 
@@ -308,6 +309,7 @@ impl Key {
             Self::Address => 16,
             Self::Port => 2,
             Self::Pair => 32,
+            Self::MarkedPair => 36,
         }
     }
 }
@@ -330,6 +332,7 @@ impl SetKind {
 const SEQ_OFFSET: usize = 8;
 /// nft's numbers of element types.
 const NFT_IPV6_ADDR: u32 = 8;
+const NFT_MARK: u32 = 19;
 const NFT_INET_SERVICE: u32 = 13;
 /// Elements take up to 56 octets, prefixes twice that; the list is one attribute, of at most 65535 octets.
 const ELEMENTS_PER_MESSAGE: usize = 256;
