@@ -55,7 +55,7 @@ deps-demo:
 	@tests/install $(BUILD_PACKAGES) $(DEMO_PACKAGES)
 
 deps-bench:
-	@tests/install $(BUILD_PACKAGES) iproute2 nftables ethtool util-linux
+	@tests/install $(BUILD_PACKAGES) clang libbpf-dev iproute2 nftables ethtool util-linux
 
 deps-test:
 	@tests/install $(BUILD_PACKAGES) $(DEMO_PACKAGES) $(TEST_PACKAGES)

@@ -112,6 +112,17 @@ impl Results {
         Spread::of(pairs.map(|(sample, base)| figure(sample) / figure(base)))
     }
 
+    /// The same across kinds of traffic.
+    pub(crate) fn ratio_across(
+        &self,
+        of: (Variant, Traffic),
+        base: (Variant, Traffic),
+        figure: impl Fn(&Sample) -> f64,
+    ) -> Option<Spread> {
+        let pairs = same_round(self.samples.get(&of), self.samples.get(&base));
+        Spread::of(pairs.map(|(sample, base)| figure(sample) / figure(base)))
+    }
+
     /// How much more a figure is than what `base` had in the same round, over the rounds.
     pub(crate) fn difference(
         &self,

@@ -56,11 +56,14 @@ impl Figure {
 }
 
 /// Ratios that are aimed at: of what, to what, on which traffic, of which figure.
-const RATIOS: [(Variant, Variant, Traffic, Figure, Bound); 22] = {
+const RATIOS: [(Variant, Variant, Traffic, Figure, Bound); 26] = {
     use Bound::{AtLeast, AtMost};
     use Figure::{Cpu, P50, P99, Rate};
     use Traffic::{BulkAToB, BulkBToA, RoundTrip, SmallPackets};
-    use Variant::{BestAccept, BestRewrite, Mapped, NaiveRewrite, NoRules, QueueAll, Unmapped};
+    use Variant::{
+        BestAccept, BestRewrite, Mapped, MappedByKernel, NaiveRewrite, NoRules, QueueAll, Rewriter,
+        SingleSegments, Unmapped,
+    };
     [
         (Unmapped, NoRules, BulkAToB, Rate, AtLeast(0.95)),
         (Unmapped, NoRules, BulkBToA, Rate, AtLeast(0.95)),
@@ -84,8 +87,19 @@ const RATIOS: [(Variant, Variant, Traffic, Figure, Bound); 22] = {
         (Mapped, NaiveRewrite, SmallPackets, Rate, AtLeast(1.5)),
         (Mapped, NaiveRewrite, SmallPackets, Cpu, AtMost(0.6)),
         (Mapped, BestRewrite, RoundTrip, P50, AtMost(1.15)),
+        (MappedByKernel, Rewriter, BulkAToB, Rate, AtLeast(0.9)),
+        (MappedByKernel, Rewriter, BulkBToA, Rate, AtLeast(0.9)),
+        (MappedByKernel, SingleSegments, BulkAToB, Rate, AtLeast(4.0)),
+        (MappedByKernel, SingleSegments, BulkBToA, Rate, AtLeast(4.0)),
     ]
 };
+
+/// Where the kernel maps, TCP is segmented in software; the links' own offloads are not in the way.
+/// What it then carries is compared with unmapped traffic that has no offloads at all.
+const SEGMENTED: [(Traffic, Traffic); 2] = [
+    (Traffic::BulkAToB, Traffic::BulkAToBNoOffload),
+    (Traffic::BulkBToA, Traffic::BulkBToANoOffload),
+];
 
 /// A round trip of a mapped flow enters queues so often: out and in, on both hosts.
 const CROSSINGS: f64 = 4.0;
@@ -104,6 +118,19 @@ pub(crate) fn check(results: &Results) -> Vec<Target> {
             let what = format!("{variant} / {base}, {traffic}, {figure}");
             Some(Target::new(what, bound, measured))
         });
+    let segmented = SEGMENTED.map(|(mapped, unmapped)| {
+        let of = (Variant::MappedByKernel, mapped);
+        let measured = results.ratio_across(of, (Variant::NoRules, unmapped), |sample| {
+            Figure::Rate.of(sample)
+        })?;
+        let [variant, base] = [of.0, Variant::NoRules].map(Variant::title);
+        let what = format!(
+            "{variant}, {} / {base}, {}, rate",
+            mapped.title(),
+            unmapped.title()
+        );
+        Some(Target::new(what, Bound::AtLeast(0.55), measured))
+    });
     let crossing = results.difference(
         Variant::Mapped,
         Variant::NoRules,
@@ -147,6 +174,7 @@ pub(crate) fn check(results: &Results) -> Vec<Target> {
         Target::new(what, Bound::AtLeast(1.6), measured)
     });
     ratios
+        .chain(segmented.into_iter().flatten())
         .chain(small)
         .chain(many)
         .chain(queues)

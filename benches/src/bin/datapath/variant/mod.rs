@@ -1,9 +1,9 @@
 //! What packets go through: nothing, shimq in each of its modes, and what it is compared with.
 //!
 //! A variant is set up afresh in each round, on a network of its own, so that rounds are independent
-//! of each other. Mapping in the kernel (tc BPF), with shimq and the same program without it, belongs
-//! behind [`Variant::Mapped`] once it exists.
+//! of each other.
 
+mod bpf;
 mod floor;
 mod kernel;
 mod shimq;
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Pid;
 use serde::Serialize;
+use shimq_bpf::Rewriter;
 use shimq_testbed::{Namespace, Process};
 use socket2::Protocol;
 
@@ -40,6 +41,12 @@ pub(crate) enum Variant {
     BestAccept,
     /// A context on other locators: every packet is rewritten, on both hosts.
     Mapped,
+    /// The same, mapped by the kernel: BPF programs behind a device pair, fed by the daemons.
+    MappedByKernel,
+    /// These programs without the daemons.
+    Rewriter,
+    /// The plain tc programs, for which TCP must not leave segmentation to the kernel.
+    SingleSegments,
     /// The best loop in C that rewrites every packet, on both hosts.
     BestRewrite,
     /// The usual loop in C: a packet, a verdict.
@@ -53,7 +60,7 @@ pub(crate) enum Variant {
 }
 
 impl Variant {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::NoRules,
         Self::IdleRules,
         Self::NoContext,
@@ -61,6 +68,9 @@ impl Variant {
         Self::QueueAll,
         Self::BestAccept,
         Self::Mapped,
+        Self::MappedByKernel,
+        Self::Rewriter,
+        Self::SingleSegments,
         Self::BestRewrite,
         Self::NaiveRewrite,
         Self::NftAddresses,
@@ -77,6 +87,9 @@ impl Variant {
             Self::QueueAll => "shimq, queue-all, unmapped",
             Self::BestAccept => "best accept loop in C",
             Self::Mapped => "shimq, mapped by queue",
+            Self::MappedByKernel => "shimq, mapped by bpf",
+            Self::Rewriter => "the same bpf without shimq",
+            Self::SingleSegments => "plain tc bpf, single segments",
             Self::BestRewrite => "best packed rewriter in C",
             Self::NaiveRewrite => "naive rewriter in C",
             Self::NftAddresses => "nft stateless addresses",
@@ -112,6 +125,9 @@ impl Variant {
             Self::Unmapped => shimq::set_up(stage, tools, shimq::State::Unmapped),
             Self::QueueAll => shimq::set_up(stage, tools, shimq::State::QueueAll),
             Self::Mapped => shimq::set_up(stage, tools, shimq::State::Mapped),
+            Self::MappedByKernel => shimq::set_up(stage, tools, shimq::State::MappedByKernel),
+            Self::Rewriter => bpf::set_up_rewriters(stage),
+            Self::SingleSegments => bpf::set_up_single(stage, tools),
             Self::BestAccept => floor::set_up(stage, tools, floor::Kind::Accept),
             Self::BestRewrite => floor::set_up(stage, tools, floor::Kind::RewritePacked),
             Self::NaiveRewrite => floor::set_up(stage, tools, floor::Kind::RewriteNaive),
@@ -157,6 +173,7 @@ pub(crate) struct Stage<'n> {
     ends: [Ipv6Addr; 2],
     stream: Protocol,
     servers: Vec<Process>,
+    rewriters: Vec<Rewriter>,
 }
 
 impl<'n> Stage<'n> {
@@ -166,6 +183,7 @@ impl<'n> Stage<'n> {
             ends: Side::BOTH.map(|side| side.address(0)),
             stream: Protocol::TCP,
             servers: Vec::new(),
+            rewriters: Vec::new(),
         }
     }
 

@@ -26,6 +26,8 @@ pub(super) enum State {
     QueueAll,
     /// A context on other locators.
     Mapped,
+    /// The same, mapped by the kernel.
+    MappedByKernel,
 }
 
 impl State {
@@ -34,6 +36,7 @@ impl State {
         let what = match self {
             Self::NoContext => "[trigger]\nheuristic = \"respond-only\"\n",
             Self::QueueAll => "[datapath]\nmode = \"queue-all\"\n",
+            Self::MappedByKernel => "[datapath]\nmode = \"bpf\"\n",
             Self::Waiting | Self::Unmapped | Self::Mapped => "",
         };
         format!("sec = 0\nkey-bits = 1024\n{what}")
@@ -53,13 +56,24 @@ pub(super) fn set_up<'n>(
         Side::B => daemons.b.wait_until_ready(),
     })?;
     stage.ends = [locators.a[0], locators.b[0]];
+    if state == State::MappedByKernel {
+        daemons.a.check_kernel_maps()?;
+        daemons.b.check_kernel_maps()?;
+    }
     if !matches!(state, State::Waiting | State::NoContext) {
         let exchange = Exchange::start(network, stage.ends)?;
         exchange.until("there is a context", || {
             daemons.all(stage.ends, |context| context.state == "ESTABLISHED")
         })?;
-        if state == State::Mapped {
+        if matches!(state, State::Mapped | State::MappedByKernel) {
             map(network, &daemons, &exchange, stage.ends)?;
+        }
+        if state == State::MappedByKernel {
+            exchange.until("the kernel maps the context on both hosts", || {
+                daemons.all(stage.ends, |context| {
+                    context.mapped_by.as_deref() == Some("kernel")
+                })
+            })?;
         }
     }
     stage.servers.extend([daemons.a.process, daemons.b.process]);
@@ -174,6 +188,19 @@ impl<'n> Daemon<'n> {
         Some([of_link(0)?, of_link(1)?])
     }
 
+    /// Whether BPF programs may be loaded here.
+    fn check_kernel_maps(&self) -> Result<(), BenchError> {
+        let answer = self.ask("status")?;
+        let status: Option<Status> = serde_json::from_slice(&answer).ok();
+        match status.and_then(|status| status.datapath.reason) {
+            None => Ok(()),
+            Some(reason) => Err(BenchError::Program {
+                program: format!("shimq on host {:?}", self.side),
+                complaint: reason,
+            }),
+        }
+    }
+
     fn context(&self, local: Ipv6Addr, peer: Ipv6Addr) -> Option<Context> {
         let contexts: Vec<Context> = serde_json::from_slice(&self.ask("contexts").ok()?).ok()?;
         contexts
@@ -213,6 +240,18 @@ struct Locator {
     state: String,
 }
 
+/// `shimq status --json`, as far as it is read here.
+#[derive(Deserialize)]
+struct Status {
+    datapath: Datapath,
+}
+
+#[derive(Deserialize)]
+struct Datapath {
+    /// Why the data path is another one than was wanted.
+    reason: Option<String>,
+}
+
 /// One element of `shimq contexts --json`, as far as it is read here.
 #[derive(Deserialize)]
 struct Context {
@@ -220,6 +259,7 @@ struct Context {
     state: String,
     reap: String,
     mapped: bool,
+    mapped_by: Option<String>,
 }
 
 #[derive(Deserialize)]
