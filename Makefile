@@ -6,7 +6,7 @@ CARGO ?= cargo
 # What building needs, and what the demo and the tests run.
 BUILD_PACKAGES := build-essential pkg-config libmnl-dev libnftnl-dev
 DEMO_PACKAGES  := iproute2 nftables curl python3 util-linux
-TEST_PACKAGES  := iputils-ping tcpdump tshark ethtool procps
+TEST_PACKAGES  := iputils-ping tcpdump tshark ethtool procps clang llvm libbpf-dev
 
 .PHONY: demo test check bench recovery figures conformance test-vm deps-demo deps-test deps-bench help
 

@@ -250,6 +250,30 @@ fn a_connection_goes_back_to_its_ulids_when_only_these_reach_each_other() {
 }
 
 #[test]
+fn a_failure_of_the_pair_that_the_kernel_maps_is_noticed_by_its_silence() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let Some(moved) = Moved::new(&network) else {
+        return;
+    };
+    let (a, b, a1, b1) = (&moved.a, &moved.b, moved.a1, moved.b1);
+    let mut events = b.events();
+    for (from, to) in [a.current_pair(a1, b1), swapped(b.current_pair(b1, a1))] {
+        network.hosts.cut(from, to, Direction::Both).unwrap();
+    }
+    let suspected = events.wait_for("pair-suspected");
+    assert_eq!(suspected["cause"], "silence", "{suspected}");
+    events.wait_for("pair-changed");
+    moved.await_kernel();
+    moved.stream.finish();
+}
+
+fn swapped((local, peer): (Ipv6Addr, Ipv6Addr)) -> (Ipv6Addr, Ipv6Addr) {
+    (peer, local)
+}
+
+#[test]
 fn queues_map_where_the_kernel_cannot_and_status_says_why() {
     let Some(network) = Network::new() else {
         return;
