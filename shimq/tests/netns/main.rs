@@ -18,6 +18,7 @@ mod forgery;
 mod forgetting;
 mod forks;
 mod kernel_mapping;
+mod kinds;
 mod local_loss;
 mod messages;
 mod plain_peers;

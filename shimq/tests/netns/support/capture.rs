@@ -17,6 +17,11 @@ impl Recording {
         Self { capture, file }
     }
 
+    /// What has been written to the file until now.
+    pub(crate) fn so_far(&self) -> Vec<Packet> {
+        read(&self.file)
+    }
+
     /// Ends it; the packets are in the order of their arrival.
     pub(crate) fn stop(self) -> Vec<Packet> {
         self.stop_in_file().1
@@ -99,11 +104,14 @@ impl Packet {
 
 fn read(pcap: &Path) -> Vec<Packet> {
     let octets = fs::read(pcap).unwrap();
-    let mut rest = &octets[24..];
+    let mut rest = octets.get(24..).unwrap_or_default();
     let mut packets = Vec::new();
     while let Some((header, after)) = rest.split_first_chunk::<16>() {
         let length = u32::from_ne_bytes(header[8..12].try_into().unwrap()) as usize;
-        let (packet, after) = after.split_at(length);
+        // The last one of a file that is still being written may not be complete.
+        let Some((packet, after)) = after.split_at_checked(length) else {
+            break;
+        };
         packets.push(Packet(packet.to_vec()));
         rest = after;
     }
