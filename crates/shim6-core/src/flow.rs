@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use shim6_wire::{Class, ContextTag, IcmpError, Packet};
+use shim6_wire::{Class, ContextTag, IcmpError, IcmpKind, Packet};
 
 use crate::account::Account;
 use crate::config::Config;
@@ -129,6 +129,14 @@ pub enum Notice {
     /// Payload sent into silence: the packet, as the local stack sent it, may have to be sent again on
     /// another pair.
     Unanswered(ContextTag),
+    /// The path of a mapped flow takes less than the IPv6 minimum of what its upper layers send. They
+    /// heed no error that says so (RFC 8201 §4), only a route.
+    NarrowPath {
+        /// Whose.
+        ulids: UlidPair,
+        /// Octets that the path takes of their packets, without the Shim6 header.
+        mtu: u32,
+    },
 }
 
 type Hasher = foldhash::quality::FixedState;
@@ -409,8 +417,12 @@ impl FlowTable {
         //= id=S-132
         //# There SHOULD be a configuration option to unconditionally deliver all ICMP messages
         //# (including ones acted on by shim6) to the ULP.
-        let notice = error.kind.concerns_shim6().then_some(Notice::Packet);
-        if notice.is_some() && !self.deliver_icmp_errors {
+        let notice = match error.kind {
+            IcmpKind::PacketTooBig { mtu } => narrow_path(flow.ulids, mtu),
+            kind => kind.concerns_shim6().then_some(Notice::Packet),
+        };
+        let acted_upon = notice == Some(Notice::Packet);
+        if acted_upon && !self.deliver_icmp_errors {
             return (Verdict::Drop(DropReason::IcmpActedUpon), notice);
         }
         //= https://www.rfc-editor.org/rfc/rfc5533#section-8
@@ -423,6 +435,17 @@ impl FlowTable {
         }
     }
 }
+
+/// What is to be said of a path that takes packets of `mtu` octets, if that leaves the upper layers
+/// less than the IPv6 minimum. No link takes less than the minimum, so no error can make it less.
+fn narrow_path(ulids: UlidPair, mtu: u32) -> Option<Notice> {
+    let left = mtu.max(MINIMUM_MTU) - Packet::HEADROOM as u32;
+    let mtu = Some(left).filter(|&left| left < MINIMUM_MTU)?;
+    Some(Notice::NarrowPath { ulids, mtu })
+}
+
+/// Octets that every link takes (RFC 8200 §5).
+const MINIMUM_MTU: u32 = 1280;
 
 /// Offset of the Receiver Context Tag in a control message, in octets; a reserved bit precedes its 47.
 const RECEIVER_TAG: usize = 6;

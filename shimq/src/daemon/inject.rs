@@ -83,6 +83,22 @@ impl Injector {
         }
     }
 
+    /// Gives a packet to the local stack, whoever its sender is.
+    ///
+    /// # Errors
+    ///
+    /// See [`Self::send`].
+    pub(crate) fn deliver(&self, packet: &[u8]) -> io::Result<()> {
+        let Some(header) = Ipv6Packet::new(packet) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let socket = open(header.get_destination(), self.mark)?;
+        let destination = SocketAddrV6::new(header.get_destination(), 0, 0, 0);
+        socket
+            .send_to(packet, &SockAddr::from(destination))
+            .map(|_| ())
+    }
+
     fn send_packet(&mut self, packet: &[u8]) -> io::Result<()> {
         let Some(header) = Ipv6Packet::new(packet) else {
             return Err(io::ErrorKind::InvalidData.into());

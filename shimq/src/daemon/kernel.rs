@@ -296,6 +296,11 @@ impl Kernel {
         std::mem::take(&mut self.remapped)
     }
 
+    /// Whether packets of these ULIDs travel between other locators.
+    pub(crate) fn is_mapped(&self, ulids: UlidPair) -> bool {
+        self.mapped.contains(&ulids)
+    }
+
     /// Lets packets of these ULIDs pass without a question for a while.
     pub(crate) fn decline(&mut self, ulids: UlidPair) {
         self.changes.push(Change::Decline(pair(ulids), DECLINED));

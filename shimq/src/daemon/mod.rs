@@ -30,7 +30,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use ring::rand::{SecureRandom, SystemRandom};
-use shim6_core::{Endpoint, Event, FlowUpdate, Instant, LocalLocator, State};
+use shim6_core::{Endpoint, Event, FlowUpdate, Instant, LocalLocator, State, UlidPair};
 use shimq_netfilter::queue::{BatchQueue, PlainQueue, Queue, QueueConfig, QueueError};
 use shimq_netfilter::rules::Mode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -80,6 +80,15 @@ struct Inputs {
     asked: mpsc::Receiver<Asked>,
 }
 
+/// A path that takes less than the IPv6 minimum of what upper layers send.
+struct NarrowPath {
+    ulids: UlidPair,
+    /// Octets that it takes of their packets.
+    mtu: u32,
+    /// The Packet Too Big that told, as it arrived.
+    error: Vec<u8>,
+}
+
 struct Daemon {
     config: Config,
     started: Instant,
@@ -92,6 +101,8 @@ struct Daemon {
     injector: Injector,
     own_mark: u32,
     send_errors: u64,
+    /// Paths that turned out to take less than the IPv6 minimum, and the errors that told.
+    narrow_paths: Vec<NarrowPath>,
     locators: Vec<LocalLocator>,
     preferences: Preferences,
     server: Server,
@@ -153,6 +164,7 @@ impl Daemon {
             injector,
             own_mark: rules.own_mark,
             send_errors: 0,
+            narrow_paths: Vec::new(),
             locators: Vec::new(),
             preferences,
             server,
@@ -244,6 +256,9 @@ impl Daemon {
                 self.endpoint.handle_unanswered(now, tag, &packet);
             }
             FromQueue::Payload(tag) => self.endpoint.handle_payload_received(now, tag),
+            FromQueue::NarrowPath { ulids, mtu, error } => {
+                self.narrow_paths.push(NarrowPath { ulids, mtu, error });
+            }
             FromQueue::Candidate { ulids, sent, .. } if self.kernel_decides => {
                 if sent && !self.endpoint.handle_trigger(now, ulids) {
                     self.kernel.decline(ulids);
@@ -353,6 +368,9 @@ impl Daemon {
                 tracing::warn!(%ulids, %error, "no route is kept in reserve");
             }
         }
+        for narrow in std::mem::take(&mut self.narrow_paths) {
+            self.narrow(&narrow).await;
+        }
         while let Some(transmit) = self.endpoint.poll_transmit() {
             if let Err(error) = self.injector.send(&transmit) {
                 self.send_errors += 1;
@@ -387,6 +405,27 @@ impl Daemon {
         match update {
             FlowUpdate::Set(flow) => self.kernel.set(&flow),
             FlowUpdate::Remove(flow) => self.kernel.remove(&flow),
+        }
+    }
+
+    /// Has the local stack send no more than a path takes. The error that said so came too early to be
+    /// heeded: now that a route says the same, it is told again, and TCP need not time out first.
+    async fn narrow(&mut self, narrow: &NarrowPath) {
+        let UlidPair { local, peer } = narrow.ulids;
+        if !self.kernel.is_mapped(narrow.ulids) {
+            return;
+        }
+        tracing::debug!(ulids = %narrow.ulids, mtu = narrow.mtu, "narrow path");
+        if let Err(error) = self.host.set_anchor(local, peer, Some(narrow.mtu)).await {
+            tracing::warn!(ulids = %narrow.ulids, %error, "the path takes less than is sent");
+            return;
+        }
+        let told = shim6_wire::icmp::translate(&narrow.error, local, peer)
+            .map_err(std::io::Error::other)
+            .and_then(|translated| self.injector.deliver(&translated));
+        if let Err(error) = told {
+            self.send_errors += 1;
+            tracing::debug!(%error, "cannot tell the local stack again");
         }
     }
 

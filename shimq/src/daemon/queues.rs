@@ -35,6 +35,12 @@ pub(crate) enum FromQueue {
     Payload(shim6_wire::ContextTag),
     /// [`Notice::Unanswered`], with the packet as it goes on.
     Unanswered(shim6_wire::ContextTag, Vec<u8>),
+    /// [`Notice::NarrowPath`], with the error that told, as it arrived.
+    NarrowPath {
+        ulids: UlidPair,
+        mtu: u32,
+        error: Vec<u8>,
+    },
     /// [`Notice::Candidate`], with who sent it and its length.
     Candidate {
         ulids: UlidPair,
@@ -318,6 +324,11 @@ impl Judge {
             Notice::Packet => FromQueue::Packet(packet.to_vec()),
             Notice::Payload(tag) => FromQueue::Payload(tag),
             Notice::Unanswered(tag) => FromQueue::Unanswered(tag, packet.to_vec()),
+            Notice::NarrowPath { ulids, mtu } => FromQueue::NarrowPath {
+                ulids,
+                mtu,
+                error: packet.to_vec(),
+            },
             Notice::Candidate(ulids) => FromQueue::Candidate {
                 ulids,
                 sent,

@@ -4,11 +4,12 @@
 //! the applications send to the peer's ULID need only reach the rewriting at the output hook, which
 //! routes it again by its locators; but without any route `connect()` and `send()` fail before
 //! that, and an MTU below 1280 can be told to them by a route only. An anchor is a route to the
-//! peer's ULID on the loopback interface, in a table of its own:
+//! peer's ULID on the loopback interface, behind all others; one with an MTU comes first, and goes
+//! where packets would go without it, so that they still arrive should this program be killed:
 //!
 //! ```text
-//! 13999: from LOCAL_ULID to PEER_ULID lookup 13999   with an MTU: it must come first
-//! 40000: lookup 13999                                otherwise: when nothing else knows a way
+//! 13999: from LOCAL_ULID to PEER_ULID lookup 13998   with an MTU
+//! 40000: lookup 13999                                when nothing else knows a way
 //! ```
 //!
 //! The first rule names both ULIDs, so it does not catch packets that were mapped to another pair
@@ -30,6 +31,8 @@ use super::{HostError, PROTOCOL, Removed};
 
 /// The table of anchors.
 const TABLE: u32 = 13_999;
+/// The table of anchors with an MTU.
+const NARROW_TABLE: u32 = 13_998;
 /// Priority of rules that put an anchor before all other routes.
 const FIRST: u32 = 13_999;
 /// Priority of the rule that puts anchors behind all other routes.
@@ -73,12 +76,15 @@ impl Anchors {
         if self.mtus.is_empty() {
             self.add_rule(last()).await?;
         }
-        let before = self.mtus.insert((local, peer), mtu).flatten();
-        self.write_route(peer).await?;
-        match (before, mtu) {
-            (None, Some(_)) => self.add_rule(first(local, peer)).await,
-            (Some(_), None) => self.remove_rule(first(local, peer)).await,
-            (None, None) | (Some(_), Some(_)) => Ok(()),
+        let request = RouteNetlinkMessage::NewRoute(route(TABLE, peer, self.loopback));
+        self.kernel
+            .replace("adding an anchor route", request)
+            .await?;
+        match (self.mtus.insert((local, peer), mtu).flatten(), mtu) {
+            (None, None) => Ok(()),
+            (Some(_), None) => self.widen(local, peer).await,
+            // Also if it is the same: links that went down took their routes along.
+            (before, Some(_)) => self.narrow(local, peer, before.is_none()).await,
         }
     }
 
@@ -92,15 +98,10 @@ impl Anchors {
             return Ok(());
         };
         if mtu.is_some() {
-            self.remove_rule(first(local, peer)).await?;
+            self.widen(local, peer).await?;
         }
-        if self.mtus.keys().any(|&(_, other)| other == peer) {
-            self.write_route(peer).await?;
-        } else {
-            let request = RouteNetlinkMessage::DelRoute(self.route(peer));
-            self.kernel
-                .remove("removing an anchor route", request)
-                .await?;
+        if !self.mtus.keys().any(|&(_, other)| other == peer) {
+            self.remove_route(TABLE, peer).await?;
         }
         if self.mtus.is_empty() {
             self.remove_rule(last()).await?;
@@ -108,30 +109,75 @@ impl Anchors {
         Ok(())
     }
 
-    /// Contexts with the same peer share its route, and its least MTU.
-    async fn write_route(&self, peer: Ipv6Addr) -> Result<(), HostError> {
-        let request = RouteNetlinkMessage::NewRoute(self.route(peer));
-        self.kernel.replace("adding an anchor route", request).await
-    }
-
-    fn route(&self, peer: Ipv6Addr) -> RouteMessage {
-        let mut message = RouteMessage::default();
-        message.header.address_family = AddressFamily::Inet6;
-        message.header.destination_prefix_length = 128;
-        message.header.protocol = RouteProtocol::Other(PROTOCOL);
-        message.header.kind = RouteType::Unicast;
-        message.attributes = vec![
-            RouteAttribute::Table(TABLE),
-            RouteAttribute::Destination(RouteAddress::Inet6(peer)),
-            RouteAttribute::Oif(self.loopback),
-        ];
-        let contexts = self.mtus.iter().filter(|((_, other), _)| *other == peer);
-        if let Some(mtu) = contexts.filter_map(|(_, &mtu)| mtu).min() {
+    /// Writes the route that says the MTU, and if it is `new` for this pair, the rule.
+    async fn narrow(&self, local: Ipv6Addr, peer: Ipv6Addr, new: bool) -> Result<(), HostError> {
+        let mut message = self.way(local, peer).await?;
+        if let Some(mtu) = self.least_mtu(peer) {
             message
                 .attributes
                 .push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
         }
+        let request = RouteNetlinkMessage::NewRoute(message);
+        self.kernel
+            .replace("adding an anchor route", request)
+            .await?;
+        if new {
+            self.add_rule(first(local, peer)).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what [`Self::narrow`] did.
+    async fn widen(&self, local: Ipv6Addr, peer: Ipv6Addr) -> Result<(), HostError> {
+        self.remove_rule(first(local, peer)).await?;
+        if self.least_mtu(peer).is_none() {
+            self.remove_route(NARROW_TABLE, peer).await?;
+        }
+        Ok(())
+    }
+
+    /// Contexts with the same peer share its route, and its least MTU.
+    fn least_mtu(&self, peer: Ipv6Addr) -> Option<u32> {
+        let contexts = self.mtus.iter().filter(|((_, other), _)| *other == peer);
+        contexts.filter_map(|(_, &mtu)| mtu).min()
+    }
+
+    /// A route to `peer` that goes where packets from `local` go: to the same next hop, or nowhere.
+    async fn way(&self, local: Ipv6Addr, peer: Ipv6Addr) -> Result<RouteMessage, HostError> {
+        let mut question = RouteMessage::default();
+        question.header.address_family = AddressFamily::Inet6;
+        question.header.source_prefix_length = 128;
+        question.header.destination_prefix_length = 128;
+        question.attributes = vec![
+            RouteAttribute::Source(RouteAddress::Inet6(local)),
+            RouteAttribute::Destination(RouteAddress::Inet6(peer)),
+        ];
+        let found = self.kernel.route_of("looking up a route", question).await?;
+        let mut interface = self.loopback;
+        let mut gateway = None;
+        for attribute in found.map(|route| route.attributes).unwrap_or_default() {
+            if let RouteAttribute::Oif(index) = attribute {
+                interface = index;
+            } else if let RouteAttribute::Gateway(_) = attribute {
+                gateway = Some(attribute);
+            }
+        }
+        let mut message = route(NARROW_TABLE, peer, interface);
+        message.attributes.extend(gateway);
+        Ok(message)
+    }
+
+    async fn remove_route(&self, table: u32, peer: Ipv6Addr) -> Result<(), HostError> {
+        let mut message = route(table, peer, self.loopback);
+        // Whichever way it goes.
         message
+            .attributes
+            .retain(|attribute| !matches!(attribute, RouteAttribute::Oif(_)));
+        let request = RouteNetlinkMessage::DelRoute(message);
+        self.kernel
+            .remove("removing an anchor route", request)
+            .await
+            .map(|_| ())
     }
 
     async fn add_rule(&self, rule: RuleMessage) -> Result<(), HostError> {
@@ -159,31 +205,47 @@ pub(super) async fn release(kernel: &Kernel) -> Result<Vec<Removed>, HostError> 
     for answer in kernel.dump("listing routing rules", request).await? {
         if let RouteNetlinkMessage::NewRule(rule) = answer {
             let ours = RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL));
-            if rule.attributes.contains(&ours)
-                && rule.attributes.contains(&RuleAttribute::Table(TABLE))
-            {
+            let is_anchor = |table| rule.attributes.contains(&RuleAttribute::Table(table));
+            if rule.attributes.contains(&ours) && [TABLE, NARROW_TABLE].into_iter().any(is_anchor) {
                 let request = RouteNetlinkMessage::DelRule(rule);
                 kernel.remove("removing an anchor rule", request).await?;
             }
         }
     }
     let mut removed = Vec::new();
-    for route in dump_table(kernel, TABLE).await?.into_iter().filter(is_ours) {
-        let request = RouteNetlinkMessage::DelRoute(route);
-        kernel.remove("removing an anchor route", request).await?;
-        removed.push(Removed::Route { table: TABLE });
+    for table in [TABLE, NARROW_TABLE] {
+        for route in dump_table(kernel, table).await?.into_iter().filter(is_ours) {
+            let request = RouteNetlinkMessage::DelRoute(route);
+            kernel.remove("removing an anchor route", request).await?;
+            removed.push(Removed::Route { table });
+        }
     }
     Ok(removed)
 }
 
+/// A route to `peer` through an interface.
+fn route(table: u32, peer: Ipv6Addr, interface: u32) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet6;
+    message.header.destination_prefix_length = 128;
+    message.header.protocol = RouteProtocol::Other(PROTOCOL);
+    message.header.kind = RouteType::Unicast;
+    message.attributes = vec![
+        RouteAttribute::Table(table),
+        RouteAttribute::Destination(RouteAddress::Inet6(peer)),
+        RouteAttribute::Oif(interface),
+    ];
+    message
+}
+
 /// Anchors behind all other routes.
 fn last() -> RuleMessage {
-    rule(LAST)
+    rule(LAST, TABLE)
 }
 
 /// An anchor before all other routes.
 fn first(local: Ipv6Addr, peer: Ipv6Addr) -> RuleMessage {
-    let mut message = rule(FIRST);
+    let mut message = rule(FIRST, NARROW_TABLE);
     message.header.src_len = 128;
     message.header.dst_len = 128;
     message.attributes.extend([
@@ -193,13 +255,13 @@ fn first(local: Ipv6Addr, peer: Ipv6Addr) -> RuleMessage {
     message
 }
 
-fn rule(priority: u32) -> RuleMessage {
+fn rule(priority: u32, table: u32) -> RuleMessage {
     let mut message = RuleMessage::default();
     message.header.family = AddressFamily::Inet6;
     message.header.action = RuleAction::ToTable;
     message.attributes = vec![
         RuleAttribute::Priority(priority),
-        RuleAttribute::Table(TABLE),
+        RuleAttribute::Table(table),
         RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL)),
     ];
     message

@@ -8,6 +8,7 @@ use std::io;
 
 use futures_util::StreamExt;
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::route::RouteMessage;
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REPLACE,
     NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
@@ -24,6 +25,14 @@ const PRESENT: &[Errno] = &[Errno::EXIST];
 
 /// What the kernel says when the object to be removed, or the interface under it, is gone.
 const GONE: &[Errno] = &[Errno::NOENT, Errno::SRCH, Errno::ADDRNOTAVAIL, Errno::NODEV];
+
+/// What the kernel says when no packet could be sent.
+const NO_ROUTE: &[Errno] = &[
+    Errno::NETUNREACH,
+    Errno::HOSTUNREACH,
+    Errno::ACCESS,
+    Errno::INVAL,
+];
 
 /// A netlink connection for requests; notifications have one of their own.
 #[derive(Clone, Debug)]
@@ -118,6 +127,31 @@ impl Kernel {
             }
         }
         Ok(whole.then_some(objects))
+    }
+
+    /// The route that a packet would take; `None` if there is none.
+    pub(super) async fn route_of(
+        &self,
+        doing: &'static str,
+        request: RouteMessage,
+    ) -> Result<Option<RouteMessage>, HostError> {
+        let mut message = NetlinkMessage::from(RouteNetlinkMessage::GetRoute(request));
+        message.header.flags = NLM_F_REQUEST;
+        let mut answers = self.send(doing, message)?;
+        while let Some(answer) = answers.next().await {
+            if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) =
+                answer.payload
+            {
+                return Ok(Some(route));
+            } else if let NetlinkPayload::Error(error) = answer.payload {
+                let source = error.to_io();
+                return match Errno::from_io_error(&source) {
+                    Some(errno) if NO_ROUTE.contains(&errno) => Ok(None),
+                    _ => Err(HostError::netlink(doing, source)),
+                };
+            }
+        }
+        Ok(None)
     }
 
     /// Sends a change and waits for its acknowledgement; false for an error among `tolerated`.

@@ -21,6 +21,7 @@ mod kernel_mapping;
 mod kinds;
 mod local_loss;
 mod messages;
+mod narrow_paths;
 mod plain_peers;
 mod preferences;
 mod refusals;
