@@ -73,7 +73,7 @@ impl Endpoint {
             wish: None,
             silence: None,
             false_alarms: (0, now),
-            tested_at: now,
+            tested_at: Instant::default(),
             account: Arc::new(Account::default()),
             site,
             created: now,

@@ -139,6 +139,10 @@ impl Endpoint {
             return;
         };
         context.current = next;
+        // It went out on the pair that failed; and it may say why that failed.
+        if let Some(update) = &mut context.update {
+            update.due = now;
+        }
         Self::schedule_resend(context, now, Lost::Packet);
         self.counters.pair_changes += 1;
         //= https://www.rfc-editor.org/rfc/rfc5534#section-4.2
