@@ -417,11 +417,12 @@ impl FlowTable {
         //= id=S-132
         //# There SHOULD be a configuration option to unconditionally deliver all ICMP messages
         //# (including ones acted on by shim6) to the ULP.
-        let notice = match error.kind {
-            IcmpKind::PacketTooBig { mtu } => narrow_path(flow.ulids, mtu),
-            kind => kind.concerns_shim6().then_some(Notice::Packet),
+        let acted_upon = error.kind.concerns_shim6();
+        let notice = if let IcmpKind::PacketTooBig { mtu } = error.kind {
+            narrow_path(flow.ulids, mtu)
+        } else {
+            acted_upon.then_some(Notice::Packet)
         };
-        let acted_upon = notice == Some(Notice::Packet);
         if acted_upon && !self.deliver_icmp_errors {
             return (Verdict::Drop(DropReason::IcmpActedUpon), notice);
         }

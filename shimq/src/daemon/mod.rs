@@ -290,7 +290,8 @@ impl Daemon {
                 preference: self.preferences.of(locator.address),
             })
             .collect();
-        for locator in &changed.locators {
+        let is_news = |_: &&host::LocalLocator| changed.doubtful.is_empty();
+        for locator in changed.locators.iter().filter(is_news) {
             tracing::info!(
                 address = %locator.address,
                 interface = %locator.interface_name,
@@ -303,8 +304,12 @@ impl Daemon {
         self.kernel.set_identities(&addresses);
         self.kernel_mapping.set_locators(&addresses);
         self.injector.retain(&addresses);
-        self.endpoint
-            .handle_local_locators(clock::now(), &self.locators);
+        let now = clock::now();
+        self.endpoint.handle_local_locators(now, &self.locators);
+        for &address in &changed.doubtful {
+            tracing::debug!(%address, "the way out has become doubtful");
+            self.endpoint.handle_doubtful_locator(now, address);
+        }
     }
 
     fn addresses(&self) -> Vec<Ipv6Addr> {

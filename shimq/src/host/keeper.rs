@@ -16,8 +16,9 @@ use tokio::time::{Instant, sleep_until};
 use super::form::Former;
 use super::held::{Held, Valid};
 use super::netlink::Kernel;
+use super::routes::{DefaultRoute, MAIN_TABLE, default_routes, dump_table};
 use super::watch::{InterfaceAddress, News, Watch};
-use super::{HostError, InterfaceChoice, LocalLocator, LocatorsChanged, prefer, routing};
+use super::{HostError, InterfaceChoice, LocalLocator, LocatorsChanged, local, prefer, routing};
 
 /// How long to wait after the kernel refused something.
 const RETRY: Duration = Duration::from_secs(2);
@@ -71,13 +72,41 @@ pub(super) struct Keeper {
 struct Done {
     /// Locators as the daemon knows them, or will once it takes `unsent`.
     told: Option<Vec<LocalLocator>>,
-    unsent: bool,
+    /// What the daemon has not taken yet.
+    unsent: Option<LocatorsChanged>,
+    /// Held addresses with a local route.
+    local: BTreeSet<Ipv6Addr>,
     /// Locators that rules were made for.
     routed: Option<BTreeMap<Ipv6Addr, u32>>,
     /// Addresses that new connections choose.
     preferred: Option<BTreeSet<Ipv6Addr>>,
     /// What the last round failed with, so that it is said once.
     trouble: Option<String>,
+}
+
+impl Done {
+    /// Has the daemon told of these locators, unless it knows all of it.
+    fn tell(&mut self, locators: Vec<LocalLocator>, mut doubtful: BTreeSet<Ipv6Addr>) {
+        if self.told.as_ref() == Some(&locators) && doubtful.is_empty() {
+            return;
+        }
+        self.told = Some(locators.clone());
+        if let Some(earlier) = self.unsent.take() {
+            doubtful.extend(earlier.doubtful);
+        }
+        self.unsent = Some(LocatorsChanged { locators, doubtful });
+    }
+
+    /// What the daemon may know before routes are in order: that something can no longer be used.
+    fn losses(&self, now: &[LocalLocator]) -> Option<Vec<LocalLocator>> {
+        let still = |known: &LocalLocator| {
+            let is_same = |locator: &&LocalLocator| locator.address == known.address;
+            let locator = now.iter().find(is_same)?.clone();
+            let usable = locator.usable && known.usable;
+            Some(LocalLocator { usable, ..locator })
+        };
+        Some(self.told.as_ref()?.iter().filter_map(still).collect())
+    }
 }
 
 impl Keeper {
@@ -115,10 +144,9 @@ impl Keeper {
                 _ = &mut stop => return Ok(()),
                 heard = self.watch.news() => news = heard?,
                 found = self.source.found() => unformed = found,
-                permit = self.changes.reserve(), if done.unsent => {
-                    done.unsent = false;
-                    if let (Ok(permit), Some(locators)) = (permit, &done.told) {
-                        permit.send(LocatorsChanged { locators: locators.clone() });
+                permit = self.changes.reserve(), if done.unsent.is_some() => {
+                    if let (Ok(permit), Some(unsent)) = (permit, done.unsent.take()) {
+                        permit.send(unsent);
                     }
                 }
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
@@ -131,7 +159,7 @@ impl Keeper {
         let snapshot = self.watch.snapshot();
         if let Source::Form(former) = &mut self.source {
             former.handle_advertised(&news, snapshot, &self.choice);
-            for duplicate in news.duplicates {
+            for &duplicate in &news.duplicates {
                 former.handle_duplicate(snapshot, duplicate).await?;
             }
             former.maintain(snapshot, &self.choice).await?;
@@ -148,20 +176,74 @@ impl Keeper {
                     .parameters(&locator.interface_name, locator.address)
                     .is_some()
             });
-        if done.told.as_ref() != Some(&locators) {
-            done.told = Some(locators.clone());
-            done.unsent = true;
+        if let Some(known) = done.losses(&locators) {
+            done.tell(known, BTreeSet::new());
+            self.send(done);
         }
+        let arranged = self.arrange(done, &news, routed, &locators).await;
+        // Peers hear of a locator when packets from it find their way, as far as that can be had.
+        let doubtful = self.doubtful(&news, &locators).await?;
+        done.tell(locators, doubtful);
+        self.send(done);
+        arranged
+    }
+
+    /// Makes rules, routes and labels what the locators need; those that are `routed` are there.
+    async fn arrange(
+        &mut self,
+        done: &mut Done,
+        news: &News,
+        routed: BTreeMap<Ipv6Addr, u32>,
+        locators: &[LocalLocator],
+    ) -> Result<(), HostError> {
+        let addresses = locators.iter().map(|locator| locator.address);
+        let held = addresses.filter(|address| !routed.contains_key(address));
+        local::keep(&self.kernel, &mut done.local, &held.collect()).await?;
         if news.routes || done.routed.as_ref() != Some(&routed) {
             routing::route(&self.kernel, &routed).await?;
             done.routed = Some(routed);
         }
-        let preferred = self.preferred(&locators);
+        let preferred = self.preferred(locators);
         if done.preferred.as_ref() != Some(&preferred) {
             prefer::prefer(&self.kernel, &preferred).await?;
             done.preferred = Some(preferred);
         }
         Ok(())
+    }
+
+    /// Tells the daemon at once if it has taken all that came before.
+    fn send(&self, done: &mut Done) {
+        if done.unsent.is_some()
+            && let Ok(permit) = self.changes.try_reserve()
+            && let Some(unsent) = done.unsent.take()
+        {
+            permit.send(unsent);
+        }
+    }
+
+    /// Locators whose way out of this host may not work any more.
+    async fn doubtful(
+        &mut self,
+        news: &News,
+        locators: &[LocalLocator],
+    ) -> Result<BTreeSet<Ipv6Addr>, HostError> {
+        let mut interfaces: BTreeSet<u32> = news.ways_lost.iter().copied().collect();
+        if !news.silent_neighbours.is_empty() {
+            let routes = dump_table(&self.kernel, MAIN_TABLE).await?;
+            let by_silent_router = |route: &DefaultRoute| {
+                let silent = |&(interface, neighbour)| {
+                    interface == route.interface && Some(neighbour) == route.gateway
+                };
+                news.silent_neighbours.iter().any(silent)
+            };
+            let routes = default_routes(&routes, |_| true).into_iter();
+            let silent = routes.filter(by_silent_router);
+            interfaces.extend(silent.map(|route| route.interface));
+        }
+        let doubtful = locators
+            .iter()
+            .filter(|locator| interfaces.contains(&locator.interface));
+        Ok(doubtful.map(|locator| locator.address).collect())
     }
 
     /// The addresses on chosen interfaces that have parameters.

@@ -11,6 +11,7 @@
 //! * [`store`]: key and parameters, the same again after a restart;
 //! * [`watch`]: what the kernel has, and news about it;
 //! * [`held`]: addresses that went before their time, and stay ULIDs;
+//! * [`local`]: the routes that say so to the kernel;
 //! * [`keeper`]: the task in which all this happens, again and again;
 //! * [`release`]: everything is taken back;
 //! * [`status`]: what there is.
@@ -27,6 +28,7 @@ mod form;
 mod held;
 mod keeper;
 mod lifetime;
+mod local;
 mod netlink;
 mod prefer;
 mod prefixes;
@@ -40,6 +42,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -171,11 +174,14 @@ impl PartialEq for LocalLocator {
     }
 }
 
-/// The locators after a change: all of them, by interface index and address.
+/// The locators after a change, or when something became doubtful: all of them, by interface index and address.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LocatorsChanged {
     /// Usable or not.
     pub(crate) locators: Vec<LocalLocator>,
+    /// Those whose way out of this host has become doubtful: a default route went, or its router does
+    /// not answer. They may work all the same.
+    pub(crate) doubtful: BTreeSet<Ipv6Addr>,
 }
 
 /// Takes care of the host's addresses until it is stopped.
@@ -241,6 +247,7 @@ impl Host {
             tracing::warn!("{}", HostError::NoGlobalPrefix);
         }
         let anchors = Anchors::start(kernel.clone()).await?;
+        local::release(&kernel).await?;
         let (changes, receiver) = mpsc::channel(1);
         let keeper = Keeper {
             kernel: kernel.clone(),
@@ -303,6 +310,7 @@ impl Host {
         autoconf::restore(&self.store)?;
         prefer::release(&self.kernel).await?;
         anchor::release(&self.kernel).await?;
+        local::release(&self.kernel).await?;
         ended
     }
 }

@@ -13,8 +13,8 @@ use super::netlink::Kernel;
 use super::store::Store;
 use super::watch::Snapshot;
 use super::{
-    HostConfig, HostError, PROTOCOL, anchor, autoconf, check_capability, check_ipv6, form, prefer,
-    routing,
+    HostConfig, HostError, PROTOCOL, anchor, autoconf, check_capability, check_ipv6, form, local,
+    prefer, routing,
 };
 
 /// Something of ours that was removed.
@@ -88,6 +88,7 @@ pub(crate) async fn release(config: &HostConfig) -> Result<Vec<Removed>, HostErr
     let mut removed = release_device_pair()?;
     removed.extend(prefer::release(&kernel).await?);
     removed.extend(anchor::release(&kernel).await?);
+    removed.extend(local::release(&kernel).await?);
     removed.extend(routing::release(&kernel).await?);
     let snapshot = Snapshot::dump(&kernel).await?;
     let store = Store::new(&config.state_dir);

@@ -22,7 +22,7 @@ pub(super) struct DefaultRoute {
     /// Index of the interface.
     pub(super) interface: u32,
     /// `None` on a link without routers, such as a tunnel.
-    gateway: Option<Ipv6Addr>,
+    pub(super) gateway: Option<Ipv6Addr>,
     /// The gateway is on the link although no prefix says so.
     onlink: bool,
     /// Lower comes first.
@@ -78,6 +78,11 @@ pub(super) fn default_routes(
         })
         .flat_map(next_hops)
         .collect()
+}
+
+/// The interfaces, by index, that a route leaves by.
+pub(super) fn next_hop_interfaces(route: &RouteMessage) -> impl Iterator<Item = u32> {
+    next_hops(route).into_iter().map(|hop| hop.interface)
 }
 
 /// A default route for each next hop of a route.

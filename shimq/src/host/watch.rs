@@ -12,6 +12,9 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
 use netlink_packet_route::route::RouteMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::MulticastGroup;
@@ -23,7 +26,7 @@ use tokio::task::JoinSet;
 use super::advertised::AdvertisedPrefix;
 use super::lifetime::{Lifetime, Lifetimes};
 use super::netlink::Kernel;
-use super::routes::{MAIN_TABLE, is_ours, table_of};
+use super::routes::{MAIN_TABLE, is_ours, next_hop_interfaces, table_of};
 use super::{HostError, SubnetPrefix};
 
 /// A network interface.
@@ -210,6 +213,11 @@ impl Snapshot {
             message
         {
             news.routes = concerns_us(route);
+            if let (RouteNetlinkMessage::DelRoute(_), true) = (message, is_default(route)) {
+                news.ways_lost.extend(next_hop_interfaces(route));
+            }
+        } else if let RouteNetlinkMessage::NewNeighbour(neighbour) = message {
+            news.silent_neighbours.extend(silent_neighbour(neighbour));
         } else if let RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) = message {
             news.routes = true;
         }
@@ -253,9 +261,28 @@ fn is_of_pair(link: &LinkMessage) -> bool {
 
 /// Whether a route is a default route that [`super::routing`] copies, or one of ours.
 fn concerns_us(route: &RouteMessage) -> bool {
+    route.header.address_family == AddressFamily::Inet6 && (is_ours(route) || is_default(route))
+}
+
+/// Whether a route is an IPv6 default route of the main table.
+fn is_default(route: &RouteMessage) -> bool {
     route.header.address_family == AddressFamily::Inet6
-        && (is_ours(route)
-            || (route.header.destination_prefix_length == 0 && table_of(route) == MAIN_TABLE))
+        && route.header.destination_prefix_length == 0
+        && table_of(route) == MAIN_TABLE
+}
+
+/// The neighbour that a message is about, if Neighbor Unreachability Detection has given it up.
+fn silent_neighbour(message: &NeighbourMessage) -> Option<(u32, Ipv6Addr)> {
+    if message.header.state != NeighbourState::Failed {
+        return None;
+    }
+    message.attributes.iter().find_map(|attribute| {
+        if let NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) = attribute {
+            Some((message.header.ifindex, *address))
+        } else {
+            None
+        }
+    })
 }
 
 /// What has happened since the last look.
@@ -269,6 +296,10 @@ pub(super) struct News {
     pub(super) duplicates: Vec<(u32, Ipv6Addr)>,
     /// What routers advertised. The kernel tells it once.
     pub(super) prefixes: Vec<AdvertisedPrefix>,
+    /// Interfaces, by index, that lost a default route.
+    pub(super) ways_lost: Vec<u32>,
+    /// Neighbours, with their interface, that answer no Neighbor Solicitation (RFC 4861 §7.3).
+    pub(super) silent_neighbours: Vec<(u32, Ipv6Addr)>,
     /// There was more news than could be received; what can be asked for again, was.
     pub(super) lost: bool,
 }
@@ -279,6 +310,8 @@ impl News {
         self.routes |= other.routes;
         self.duplicates.extend(other.duplicates);
         self.prefixes.extend(other.prefixes);
+        self.ways_lost.extend(other.ways_lost);
+        self.silent_neighbours.extend(other.silent_neighbours);
         self.lost |= other.lost;
     }
 
@@ -310,6 +343,7 @@ impl Watch {
             MulticastGroup::Ipv6Prefix,
             MulticastGroup::Ipv6Route,
             MulticastGroup::Ipv6Rule,
+            MulticastGroup::Neigh,
         ])
         .map_err(|source| HostError::netlink("opening a netlink socket", source))?;
         let mut serving = JoinSet::new();

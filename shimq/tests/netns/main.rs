@@ -27,3 +27,4 @@ mod preferences;
 mod refusals;
 mod renumbering;
 mod triggers;
+mod ways_out;

@@ -11,6 +11,7 @@
 //! back-off, and a datagram that died with the old pair gets its second chance.
 
 use std::collections::VecDeque;
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use pnet_packet::ip::IpNextHeaderProtocols;
@@ -94,6 +95,26 @@ impl Endpoint {
             }
         }
         self.settle(context, now);
+    }
+
+    /// Tests the pairs in use that leave from `local`: something about the way out of this host has
+    /// become doubtful there, such as a default router that answers no Neighbor Solicitation. That is a
+    /// hint, and moves nothing by itself. Contexts that nobody has used lately find out when they are.
+    //= https://www.rfc-editor.org/rfc/rfc5534#section-3.2
+    //= id=R-003
+    //# Shim6 implementations MUST be able to employ information provided from Neighbor Unreachability
+    //# Detection [RFC4861].
+    pub fn handle_doubtful_locator(&mut self, now: Instant, local: Ipv6Addr) {
+        for id in self.table.ids() {
+            let leaves_there = self.table.get(id).is_some_and(|context| {
+                let in_use = now.since(context.last_used()) < self.config.send_timeout;
+                in_use && context.state.has_peer() && context.current.pair().local == local
+            });
+            if let Some(mut context) = leaves_there.then(|| self.table.take(id)).flatten() {
+                self.test_current_pair(&mut context, now);
+                self.settle(context, now);
+            }
+        }
     }
 
     /// Tests the current pair if the silence has lasted too long for this context.

@@ -44,7 +44,8 @@ async fn until(
 ) -> Vec<LocalLocator> {
     let heard = async {
         loop {
-            let LocatorsChanged { locators } = changes.recv().await.expect("the host has ended");
+            let LocatorsChanged { locators, .. } =
+                changes.recv().await.expect("the host has ended");
             if wanted(&locators) {
                 return locators;
             }
