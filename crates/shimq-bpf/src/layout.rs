@@ -47,7 +47,7 @@ pub struct Drops {
     pub not_mapped: u64,
     /// It has a Shim6 header already: a message, or payload that is mapped to this ULID pair.
     pub shim6: u64,
-    /// A Hop-by-Hop Options or Routing header comes first.
+    /// A Routing header comes first, or more than 64 octets of Hop-by-Hop Options.
     pub routing_header: u64,
     /// Larger than the link, and cannot be segmented once tagged.
     pub not_segmented: u64,

@@ -19,8 +19,8 @@ use shimq_bpf::{BpfError, Config, Drops, FlowCounters, LEASE, Rewriter, Tally, r
 use shimq_testbed::{A, B, Namespace};
 
 use support::{
-    Mapped, TAG_A, TAG_B, attach, connect, connect_between, flow_of_a, flow_of_b, ip, packets,
-    ping, run, transfer, two_hosts,
+    Mapped, PORT, TAG_A, TAG_B, attach, connect, connect_between, flow_of_a, flow_of_b, ip,
+    packets, ping, run, transfer, two_hosts,
 };
 
 #[test]
@@ -160,6 +160,44 @@ fn a_datagram_larger_than_the_path_is_fragmented_behind_the_header() {
         assert!(packet.len() <= 1500);
         assert_eq!(packet[40], FRAGMENT);
     }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-4.6
+//= id=S-002
+//= type=test
+//# but after any routing-related headers (Hop-by-Hop Extensions
+//# header, Routing header, and a Destinations Options header, which
+//# precedes a Routing header).
+#[test]
+fn options_for_routers_stay_before_the_header() {
+    let Some(mapped) = Mapped::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("router.pcap");
+    let capture = mapped.hosts.capture(&file).unwrap();
+    // Option 54 is IPV6_HOPOPTS: 12 octets of padding, of which the kernel fills in the first two.
+    let script = format!(
+        "import socket as s
+end = s.socket(s.AF_INET6, s.SOCK_DGRAM)
+end.bind(('{}', 0))
+end.setsockopt(s.IPPROTO_IPV6, 54, bytes([0, 1, 1, 12] + [0] * 12))
+end.sendto(b'x' * 100, ('{}', {PORT}))",
+        A[0].host(),
+        B[0].host(),
+    );
+    mapped.hosts.a.run("python3", ["-c", &script]).unwrap();
+    capture.stop().unwrap();
+    let pcap = fs::read(&file).unwrap();
+    let tagged = packets(&pcap).find(|packet| packet[6] == HOP_BY_HOP && packet[40] == SHIM6);
+    let mut octets = tagged.unwrap().to_vec();
+    assert_eq!(octets[40..44], [SHIM6, 1, 1, 12]);
+    assert_eq!(octets[56], UDP);
+    let end = octets.len();
+    let mut packet = Packet::new(&mut octets, 0, end).unwrap();
+    let restored = packet.remove_payload_ext(A[0].host(), B[0].host());
+    assert_eq!(restored, Ok(TAG_B));
+    assert_eq!(packet.octets()[40], UDP);
+    assert_eq!(packet.octets().len(), 40 + 16 + 8 + 100);
+    assert_eq!(mapped.a.drops().unwrap(), Drops::default());
 }
 
 #[test]
@@ -591,7 +629,9 @@ fn transport_checksum(packet: &[u8]) -> u16 {
 }
 
 /// Next Header values.
+const HOP_BY_HOP: u8 = 0;
 const TCP: u8 = 6;
+const UDP: u8 = 17;
 const FRAGMENT: u8 = 44;
 const ICMPV6: u8 = 58;
 const SHIM6: u8 = 140;

@@ -29,6 +29,8 @@
 #define SHIM6 140
 #define P_BIT 0x80
 
+#define OPTIONS_MAX 64 // octets of Hop-by-Hop options that are carried over, headers included
+
 struct address {
 	__be32 words[4];
 };
@@ -101,7 +103,7 @@ struct account {
 enum drop {
 	DROP_NOT_MAPPED,     // no flow of this ULID pair, or no IPv6 at all
 	DROP_SHIM6,	     // a Shim6 header is there already, and the packet on its way to its locators
-	DROP_ROUTING_HEADER, // the Shim6 header would have to go behind a routing-related one
+	DROP_ROUTING_HEADER, // the Shim6 header would have to go behind a Routing header, or long options
 	DROP_NOT_SEGMENTED,  // larger than the link, and nobody could segment it later
 	DROP_NO_ROOM,	     // the packet could not grow
 	DROPS,
@@ -155,38 +157,70 @@ static __always_inline void note(struct tally *tally, __u64 octets)
 	tally->last = bpf_ktime_get_boot_ns();
 }
 
-// Whether the packet starts with headers that routers look at: the Shim6 header goes behind those
-// (RFC 5533 section 4.6).
-static __always_inline int has_routing_header(struct __sk_buff *skb, __u8 next_header)
+// Where the Shim6 header goes: behind headers that routers look at (RFC 5533 section 4.6).
+struct position {
+	__u32 offset; // octets from the end of the IPv6 header
+	__u8 next_header;
+};
+
+// Finds it behind Hop-by-Hop options, if there are any. Not behind a Routing header, nor behind
+// Destination options that come before one.
+static __always_inline int find_position(struct __sk_buff *skb, struct position *position)
 {
+	const __u32 end = ETH_HLEN + sizeof(struct ipv6);
+	__u8 header[2], next_header = position->next_header;
+
+	if (next_header == HOP_BY_HOP) {
+		if (bpf_skb_load_bytes(skb, end, header, sizeof(header)))
+			return -1;
+		position->offset = (header[1] + 1) * 8;
+		position->next_header = next_header = header[0];
+	}
 	if (next_header == DESTINATION_OPTIONS &&
-	    bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(struct ipv6), &next_header, 1))
-		return 1;
-	return next_header == HOP_BY_HOP || next_header == ROUTING;
+	    bpf_skb_load_bytes(skb, end + position->offset, &next_header, 1))
+		return -1;
+	return next_header == ROUTING || position->offset > OPTIONS_MAX ? -1 : 0;
+}
+
+// Moves options to before the room that was made for the Shim6 header, and has them point to it.
+static __always_inline int advance_options(struct __sk_buff *skb, __u32 length)
+{
+	const __u32 end = ETH_HLEN + sizeof(struct ipv6);
+	__u8 options[OPTIONS_MAX];
+
+	// The verifier has to see the bounds here.
+	if (length < 8 || length > OPTIONS_MAX ||
+	    bpf_skb_load_bytes(skb, end + sizeof(struct payload_ext), options, length))
+		return -1;
+	options[0] = SHIM6;
+	return bpf_skb_store_bytes(skb, end, options, length, 0);
 }
 
 SEC("classifier")
 int shim_send(struct __sk_buff *skb)
 {
 	struct bpf_redir_neigh next_hop = {.nh_family = AF_INET6};
-	struct tagged packet;
+	struct position position = {};
+	struct payload_ext ext;
+	struct ipv6 ip;
 	struct sending *flow;
 	struct account *account;
 	struct ulids ulids;
 	__u32 index;
 
 	if (skb->protocol != bpf_htons(ETH_P_IPV6) ||
-	    bpf_skb_load_bytes(skb, ETH_HLEN, &packet.ip, sizeof(packet.ip)))
+	    bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
 		return drop(DROP_NOT_MAPPED);
-	ulids.local = packet.ip.source;
-	ulids.peer = packet.ip.destination;
+	ulids.local = ip.source;
+	ulids.peer = ip.destination;
 	flow = bpf_map_lookup_elem(&by_ulids, &ulids);
 	if (!flow)
 		return drop(DROP_NOT_MAPPED);
-	if (packet.ip.next_header == SHIM6)
-		return drop(DROP_SHIM6);
-	if (has_routing_header(skb, packet.ip.next_header))
+	position.next_header = ip.next_header;
+	if (find_position(skb, &position))
 		return drop(DROP_ROUTING_HEADER);
+	if (position.next_header == SHIM6)
+		return drop(DROP_SHIM6);
 	if (skb->gso_size)
 		return drop(DROP_NOT_SEGMENTED);
 
@@ -196,17 +230,20 @@ int shim_send(struct __sk_buff *skb)
 		note(&account->sent, skb->len - ETH_HLEN);
 
 	// The transport checksum, done or yet to be done, covers the ULIDs and does not change.
-	if (bpf_skb_adjust_room(skb, sizeof(packet.ext), BPF_ADJ_ROOM_NET, 0))
+	if (bpf_skb_adjust_room(skb, sizeof(ext), BPF_ADJ_ROOM_NET, 0))
 		return drop(DROP_NO_ROOM);
-	packet.ext.next_header = packet.ip.next_header;
-	packet.ext.hdr_ext_len = 0;
-	__builtin_memcpy(packet.ext.tag, flow->peer_tag, sizeof(packet.ext.tag));
-	packet.ip.next_header = SHIM6;
-	packet.ip.payload_length =
-		bpf_htons(bpf_ntohs(packet.ip.payload_length) + sizeof(packet.ext));
-	packet.ip.source = flow->local_locator;
-	packet.ip.destination = flow->peer_locator;
-	if (bpf_skb_store_bytes(skb, ETH_HLEN, &packet, sizeof(packet), 0))
+	if (!position.offset)
+		ip.next_header = SHIM6;
+	else if (advance_options(skb, position.offset))
+		return drop(DROP_NO_ROOM);
+	ip.payload_length = bpf_htons(bpf_ntohs(ip.payload_length) + sizeof(ext));
+	ip.source = flow->local_locator;
+	ip.destination = flow->peer_locator;
+	ext.next_header = position.next_header;
+	ext.hdr_ext_len = 0;
+	__builtin_memcpy(ext.tag, flow->peer_tag, sizeof(ext.tag));
+	if (bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN + sizeof(ip) + position.offset, &ext, sizeof(ext), 0))
 		return drop(DROP_NO_ROOM);
 
 	// With the next hop given, the kernel looks up no route: one would cost as much as the rest of
