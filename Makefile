@@ -8,7 +8,7 @@ BUILD_PACKAGES := build-essential pkg-config libmnl-dev libnftnl-dev
 DEMO_PACKAGES  := iproute2 nftables curl python3 util-linux
 TEST_PACKAGES  := iputils-ping tcpdump tshark ethtool procps clang llvm libbpf-dev
 
-.PHONY: demo test check bench recovery figures conformance test-vm deps-demo deps-test deps-bench help
+.PHONY: demo test check bench recovery figures conformance mutations test-vm deps-demo deps-test deps-bench help
 
 help:
 	@echo 'make demo         a TCP connection outlives its path, on two hosts made for it'
@@ -17,6 +17,7 @@ help:
 	@echo 'make recovery     how long applications notice a failed path, beside MPTCP'
 	@echo 'make figures      the figures of the papers on REAP and LinShim6, drawn anew'
 	@echo 'make conformance  who obeys the RFCs where, and which test proves it'
+	@echo 'make mutations    whether those tests notice lines that do not obey'
 	@echo 'make test-vm      the same path failure on Debian'\''s stock kernel, in QEMU'
 
 demo: deps-demo
@@ -47,6 +48,10 @@ figures: deps-bench
 # The whole list; `make conformance CONFORMANCE_ARGS=--missing` prints the gaps alone.
 conformance:
 	@$(CARGO) run --quiet --locked -p shimq-tests --bin conformance -- $(CONFORMANCE_ARGS)
+
+# One of them: make mutations MUTATIONS_ARGS='--only S-148'
+mutations:
+	@$(CARGO) run --quiet --locked -p shimq-tests --bin mutations -- $(MUTATIONS_ARGS)
 
 test-vm: deps-demo
 	tests/vm/run
