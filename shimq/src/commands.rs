@@ -12,7 +12,7 @@ use crate::config::{Config, DEFAULT_SOCKET};
 use crate::control::{self, Request};
 use crate::demo::{self, DemoArgs};
 use crate::fork::{self, ForkArgs};
-use crate::operate::{self, SetCommand};
+use crate::operate::{self, SetCommand, SwitchArgs};
 use crate::tools::{self, CgaCommand, HbaCommand, KeygenArgs, ToolError};
 use crate::{daemon, host, preferences};
 
@@ -40,6 +40,8 @@ enum Command {
     Fork(ForkArgs),
     /// Events as they happen, until interrupted.
     Monitor(AskArgs),
+    /// Move a context to another pair of addresses, if that answers.
+    Switch(SwitchArgs),
     /// Change a setting of the running daemon, until it ends.
     #[command(subcommand)]
     Set(SetCommand),
@@ -174,6 +176,7 @@ impl Command {
             Self::Locators(args) => locators(&args),
             Self::Fork(args) => Ok(fork::run(&args)?),
             Self::Monitor(args) => monitor(&args),
+            Self::Switch(args) => Ok(operate::switch(&args)?),
             Self::Set(command) => Ok(operate::set(&command)?),
             Self::Rules(args) => {
                 let rules = Config::read(args.config.as_deref())?.rules()?;

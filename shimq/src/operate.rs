@@ -1,6 +1,7 @@
 //! What operators and outside programs tell a running daemon to do.
 
 use std::io::{self, Write};
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +10,7 @@ use serde_json::Value;
 use shim6_core::ExplorationPolicy;
 
 use crate::config::DEFAULT_SOCKET;
-use crate::control::{self, ControlError, PolicyWord, Request};
+use crate::control::{self, ControlError, PolicyWord, Request, SwitchRequest};
 
 /// How to reach the daemon, and how to answer.
 #[derive(Args, Debug)]
@@ -31,6 +32,86 @@ pub(crate) enum SetCommand {
         #[command(flatten)]
         daemon: DaemonArgs,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SwitchArgs {
+    /// A context by its local tag, as `shimq contexts --json` shows it, or all contexts with a peer by
+    /// its address.
+    #[arg(value_name = "CONTEXT|PEER", value_parser = parse_whom)]
+    whom: Whom,
+    /// Where to; without it, the pair that would be tried first if the present one failed.
+    #[arg(long, value_name = "LOCAL,PEER", value_parser = parse_pair)]
+    pair: Option<(Ipv6Addr, Ipv6Addr)>,
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Whom {
+    Context(u64),
+    Peer(Ipv6Addr),
+}
+
+fn parse_whom(text: &str) -> Result<Whom, String> {
+    if let Ok(peer) = text.parse() {
+        return Ok(Whom::Peer(peer));
+    }
+    u64::from_str_radix(text, 16)
+        .map(Whom::Context)
+        .map_err(|_| "neither an IPv6 address nor the 12 digits of a tag".to_owned())
+}
+
+fn parse_pair(text: &str) -> Result<(Ipv6Addr, Ipv6Addr), String> {
+    let parsed = text.split_once(',');
+    let parsed = parsed.and_then(|(local, peer)| local.parse().ok().zip(peer.parse().ok()));
+    parsed.ok_or_else(|| "two IPv6 addresses with a comma between: this host's first".to_owned())
+}
+
+/// Moves contexts to another pair, if that answers; says so, or why not. Fails unless all moved.
+///
+/// # Errors
+///
+/// [`ControlError`].
+pub(crate) fn switch(args: &SwitchArgs) -> Result<ExitCode, ControlError> {
+    let (context, peer) = match args.whom {
+        Whom::Context(tag) => (Some(tag), None),
+        Whom::Peer(peer) => (None, Some(peer)),
+    };
+    let request = SwitchRequest {
+        context,
+        peer,
+        pair: args.pair,
+    };
+    let value = control::ask(&args.daemon.socket, Request::Switch(request))?;
+    let reports = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    tell(&args.daemon, &value, || {
+        let lines: Vec<_> = reports.iter().map(in_words).collect();
+        lines.join("\n")
+    })?;
+    let all = reports.iter().all(|report| report["switched"] == true);
+    Ok(if all {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn in_words(report: &Value) -> String {
+    let text = |pointer| {
+        report
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or("-")
+    };
+    let ulids = format!("{} - {}", text("/ulids/local"), text("/ulids/peer"));
+    let pair = format!("{} > {}", text("/locators/local"), text("/locators/peer"));
+    if report["switched"] == true {
+        let took = report["explored_us"].as_f64().unwrap_or_default() / 1e3;
+        format!("{ulids}: now on {pair}, which answered after {took:.1} ms")
+    } else {
+        format!("{ulids}: not on {pair}: {}", text("/reason"))
+    }
 }
 
 /// Changes a setting of the running daemon.

@@ -41,6 +41,9 @@ pub struct Config {
     /// Pairs that are probed at once when an exploration begins; RFC 5534 §4.3 wants one.
     pub initial_burst: u32,
 
+    /// How long a pair that took over is stayed on, though a better one may work again; longer after
+    /// each return that did not last.
+    pub return_interval: Duration,
     /// Whether a silence, an ICMPv6 error or a change of a link makes the current pair be tested before
     /// the Send Timeout does.
     pub hints: bool,
@@ -94,6 +97,7 @@ impl Default for Config {
             max_probe_timeout: secs(60),
             exploration: ExplorationPolicy::default(),
             initial_burst: 1,
+            return_interval: secs(60),
             hints: true,
             suspicious_silence: Duration::from_millis(60),
             test_timeout: Duration::from_millis(40),

@@ -166,6 +166,7 @@ impl Endpoint {
             if context.state.has_peer() {
                 self.handle_wish_timeout(&mut context, now);
                 self.with_reap(&mut context, now, Reap::handle_timeout);
+                self.return_if_better(&mut context, now);
             }
             self.settle(context, now);
         }

@@ -144,6 +144,17 @@ pub enum Event {
         /// How long the exploration took.
         explored: Duration,
     },
+    /// The pair that payload was to move to did not answer; payload stays.
+    PairDeclined {
+        /// Whose.
+        ulids: UlidPair,
+        /// The pair that was asked.
+        pair: LocatorPair,
+        /// Why it was.
+        cause: Cause,
+        /// How long it was asked.
+        explored: Duration,
+    },
     /// The peer acknowledged our new locator list, or we took over its.
     LocatorsUpdated {
         /// Whose.

@@ -34,7 +34,7 @@ mod trigger;
 
 pub use account::Account;
 pub use config::Config;
-pub use context::{ForkRefusal, State};
+pub use context::{ForkRefusal, State, SwitchRefusal};
 pub use endpoint::Endpoint;
 pub use event::{Cause, Counters, DropReason, Event, Resend, Transmit};
 pub use flow::{Flow, FlowTable, FlowUpdate, Notice, Path, Tagged, Verdict};

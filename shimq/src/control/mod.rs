@@ -6,6 +6,8 @@
 mod client;
 mod server;
 
+use std::net::Ipv6Addr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shim6_core::{ExplorationPolicy, UnknownPolicy};
@@ -27,6 +29,8 @@ pub(crate) enum Request {
     Locators,
     /// Every event from now on.
     Monitor,
+    /// Move contexts to another pair, if that answers.
+    Switch(SwitchRequest),
     /// Probe pairs in another order.
     SetExploration {
         /// In which.
@@ -43,6 +47,17 @@ pub(crate) enum Request {
     },
     /// Take a fork back.
     EndFork(ForkName),
+}
+
+/// Which contexts are to move, and where to.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub(crate) struct SwitchRequest {
+    /// The context of this CT(local).
+    pub(crate) context: Option<u64>,
+    /// All contexts with this peer's ULID.
+    pub(crate) peer: Option<Ipv6Addr>,
+    /// Lp(local) and Lp(peer); what exploration would try first, if left out.
+    pub(crate) pair: Option<(Ipv6Addr, Ipv6Addr)>,
 }
 
 /// A policy as the word for it.

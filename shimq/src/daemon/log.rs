@@ -30,6 +30,8 @@ pub(super) fn event(event: &Event) {
                 tracing::info!(%ulids, %pair, "peer explores");
             } else if *cause == Cause::Silence {
                 tracing::info!(%ulids, %pair, "pair suspected");
+            } else if matches!(cause, Cause::Preference | Cause::Operator) {
+                tracing::info!(%ulids, %pair, cause = cause.as_str(), "another pair is tried");
             } else {
                 tracing::warn!(%ulids, %pair, cause = cause.as_str(), ?silence, "failure detected");
             }
@@ -49,6 +51,16 @@ pub(super) fn event(event: &Event) {
             explored,
         } => {
             tracing::info!(%ulids, %pair, ?explored, "pair confirmed");
+        }
+        Event::PairDeclined {
+            ulids,
+            pair,
+            cause,
+            explored,
+        } => {
+            tracing::info!(
+                %ulids, %pair, cause = cause.as_str(), ?explored, "the pair did not answer"
+            );
         }
         Event::LocatorsUpdated { ulids, peer } => {
             tracing::debug!(%ulids, peer, "locators updated");

@@ -23,6 +23,7 @@ mod log;
 mod prefer;
 mod queues;
 mod report;
+mod switch;
 
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -48,6 +49,7 @@ use intake::Intake;
 use kernel::Kernel;
 use queues::{FromQueue, QueueThread};
 use report::{ContextReport, CountersReport, EventReport, QueueReport, SCHEMA, StatusReport};
+use switch::Switches;
 
 /// How many packets and notices are taken before anything else has its turn.
 const BURST: usize = 256;
@@ -103,6 +105,7 @@ struct Daemon {
     send_errors: u64,
     /// Paths that turned out to take less than the IPv6 minimum, and the errors that told.
     narrow_paths: Vec<NarrowPath>,
+    switches: Switches,
     locators: Vec<LocalLocator>,
     preferences: Preferences,
     server: Server,
@@ -165,6 +168,7 @@ impl Daemon {
             own_mark: rules.own_mark,
             send_errors: 0,
             narrow_paths: Vec::new(),
+            switches: Switches::default(),
             locators: Vec::new(),
             preferences,
             server,
@@ -228,6 +232,7 @@ impl Daemon {
                 _ = poll.tick(), if self.kernel.counts_something() => self.poll_counters(),
                 _ = watch.tick() => {
                     self.look_after_queues()?;
+                    self.switches.expire(clock::now());
                     self.kernel.mend();
                     self.kernel_mapping.look_after();
                 }
@@ -391,6 +396,7 @@ impl Daemon {
         }
         while let Some(event) = self.endpoint.poll_event() {
             log::event(&event);
+            self.switches.note(&event);
             if let Event::PairConfirmed { ulids, .. } = event {
                 self.kernel_mapping.look_again(ulids);
             }
@@ -456,6 +462,10 @@ impl Daemon {
             Request::Fork { name, pair } => self.fork(name, pair),
             Request::EndFork(name) => self.end_fork(name),
             Request::Monitor => Ok(serde_json::Value::Null),
+            Request::Switch(switch) => {
+                self.switches.begin(&mut self.endpoint, switch, answer, now);
+                return;
+            }
             Request::SetExploration {
                 policy: PolicyWord(policy),
             } => {

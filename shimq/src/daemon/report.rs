@@ -99,6 +99,8 @@ impl EventReport {
                     "exploring"
                 } else if cause == Cause::Silence {
                     "pair-suspected"
+                } else if matches!(cause, Cause::Preference | Cause::Operator) {
+                    "pair-tried"
                 } else {
                     "failure-detected"
                 };
@@ -130,6 +132,17 @@ impl EventReport {
                 locators: Some(pair.into()),
                 explored_us: micros(explored),
                 ..bare("pair-confirmed", ulids)
+            },
+            Event::PairDeclined {
+                ulids,
+                pair,
+                cause,
+                explored,
+            } => Self {
+                locators: Some(pair.into()),
+                cause: Some(cause.as_str()),
+                explored_us: micros(explored),
+                ..bare("pair-declined", ulids)
             },
             Event::LocatorsUpdated { ulids, peer } => {
                 let name = if peer {

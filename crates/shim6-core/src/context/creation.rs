@@ -73,6 +73,7 @@ impl Endpoint {
             wish: None,
             silence: None,
             false_alarms: (0, now),
+            stay: super::stay::Stay::default(),
             tested_at: Instant::default(),
             account: Arc::new(Account::default()),
             site,

@@ -88,6 +88,8 @@ impl Endpoint {
         answered_on: LocatorPair,
         now: Instant,
     ) {
+        let inbound_moved = answered_on != context.inbound;
+        context.inbound = answered_on;
         let Some(exploration) = context.reap.close_exploration() else {
             return;
         };
@@ -104,16 +106,15 @@ impl Endpoint {
                     peer: ProbedLocator::new(peer, Answer::nonce()),
                 })
         });
-        let inbound_moved = answered_on != context.inbound;
-        context.inbound = answered_on;
         // Heard on the old pair since the doubt arose: the silence was a pause, not a failure.
         let heard = context
             .account
             .last_received()
             .is_some_and(|at| at > exploration.since);
-        let worse = |next: &CurrentPair| context.standing(next.pair()) >= context.standing(from);
-        let unfounded = (exploration.cause == Cause::Silence && heard)
-            || (exploration.cause == Cause::Preference && next.as_ref().is_some_and(worse));
+        // Nothing spoke against the old pair where another was to be tried.
+        let elsewhere = |next: &CurrentPair| exploration.target != Some(next.pair());
+        let undoubted = exploration.target.is_some() && next.as_ref().is_some_and(elsewhere);
+        let unfounded = heard && (exploration.cause == Cause::Silence || undoubted);
         let Some(next) = next.filter(|_| !unfounded) else {
             if inbound_moved {
                 // Our direction works and the peer's did not: what it sent in answer is lost.
@@ -121,10 +122,18 @@ impl Endpoint {
             } else if exploration.cause == Cause::Silence {
                 Self::note_false_alarm(context, now);
             }
-            self.events.push_back(Event::PairConfirmed {
-                ulids,
-                pair: from,
-                explored,
+            self.events.push_back(match exploration.target {
+                Some(pair) => Event::PairDeclined {
+                    ulids,
+                    pair,
+                    cause: exploration.cause,
+                    explored,
+                },
+                None => Event::PairConfirmed {
+                    ulids,
+                    pair: from,
+                    explored,
+                },
             });
             // Confirmed for want of a better one; but what is gone cannot be stayed on.
             let local_gone = !context.announcement.contains(from.local);
@@ -143,7 +152,11 @@ impl Endpoint {
         if let Some(update) = &mut context.update {
             update.due = now;
         }
-        Self::schedule_resend(context, now, Lost::Packet);
+        // What was moved without need left nothing behind.
+        if exploration.target != Some(next.pair()) {
+            Self::schedule_resend(context, now, Lost::Packet);
+        }
+        context.stay.moved(&exploration, &self.config, now);
         self.counters.pair_changes += 1;
         //= https://www.rfc-editor.org/rfc/rfc5534#section-4.2
         //= id=R-013,S-167

@@ -17,6 +17,8 @@ mod preference;
 mod recover;
 mod respond;
 mod silence;
+mod stay;
+mod switch;
 mod update;
 
 use std::net::Ipv6Addr;
@@ -33,8 +35,9 @@ use crate::pair::{LocatorPair, UlidPair};
 use crate::reap::{self, Reap};
 use crate::time::Instant;
 pub use fork::ForkRefusal;
-pub(crate) use preference::Wish;
+pub(crate) use preference::{Standing, Wish, weight};
 pub(crate) use silence::Silence;
+pub use switch::SwitchRefusal;
 
 /// STATEs of RFC 5533 §6.2. IDLE is the absence of a context.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -192,6 +195,8 @@ pub(crate) struct Context {
     pub(crate) silence: Option<Box<Silence>>,
     /// Doubts that turned out to be unfounded, and when the last one did.
     pub(crate) false_alarms: (u32, Instant),
+    /// When the current pair may be left for a better one.
+    pub(crate) stay: stay::Stay,
     /// When the current pair was last tested for a silence.
     pub(crate) tested_at: Instant,
     pub(crate) account: Arc<Account>,

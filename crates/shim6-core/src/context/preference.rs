@@ -46,7 +46,7 @@ impl Wish {
 
 /// How gladly both ends use a pair together: the lower, the better.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     /// Whether an end knows that its address does not work.
     broken: bool,
     /// Ends whose address is less stable than others.
@@ -55,8 +55,13 @@ pub(super) struct Standing {
     priority: u16,
 }
 
+/// How often a pair is chosen among its equals.
+pub(crate) fn weight(local: Preference, peer: Preference) -> u32 {
+    u32::from(local.weight.max(1)) * u32::from(peer.weight.max(1))
+}
+
 impl Standing {
-    fn of(local: Preference, peer: Preference) -> Self {
+    pub(crate) fn of(local: Preference, peer: Preference) -> Self {
         let says = |flag| [local, peer].map(|end| end.flags.contains(flag));
         Self {
             broken: says(PreferenceFlags::BROKEN).contains(&true),
@@ -73,17 +78,20 @@ impl Context {
         Standing::of(local, self.peer.preference(pair.peer))
     }
 
-    /// A pair that both ends like best, if they like it better than the current one. Of equals one is
-    /// drawn by their weights, as SRV records are (RFC 2782).
-    fn better_pair(&self, rng: &mut ChaCha20Rng) -> Option<LocatorPair> {
+    /// A pair that both ends like best, if it ranks before the current one. Of equals one is drawn
+    /// by their weights, as SRV records are (RFC 2782).
+    fn better_pair<R: Ord>(
+        &self,
+        rank: impl Fn(LocatorPair) -> R,
+        rng: &mut ChaCha20Rng,
+    ) -> Option<LocatorPair> {
         let standing = self.standing(self.current.pair());
         if self.fii != Fii::DEFAULT && !standing.broken {
             return None;
         }
         let weight = |pair: &LocatorPair| {
-            let local = self.announcement.preference(pair.local).weight;
-            let peer = self.peer.preference(pair.peer).weight;
-            u32::from(local.max(1)) * u32::from(peer.max(1))
+            let local = self.announcement.preference(pair.local);
+            weight(local, self.peer.preference(pair.peer))
         };
         let pairs: Vec<LocatorPair> = self
             .announcement
@@ -97,11 +105,11 @@ impl Context {
                 self.peer.iter().map(to)
             })
             .collect();
-        let best = pairs.iter().map(|&pair| self.standing(pair)).min()?;
-        if best >= standing {
+        let best = pairs.iter().map(|&pair| rank(pair)).min()?;
+        if best >= rank(self.current.pair()) {
             return None;
         }
-        let equals = || pairs.iter().filter(|&&pair| self.standing(pair) == best);
+        let equals = || pairs.iter().filter(|&&pair| rank(pair) == best);
         let total: u32 = equals().map(weight).sum();
         let mut drawn = rng.next_u32() % total.max(1);
         let chosen = equals().find(|pair| {
@@ -116,6 +124,7 @@ impl Context {
 impl Endpoint {
     /// The peer said how gladly it is reached where: acted upon at once.
     pub(super) fn heed_preferences(&mut self, context: &mut Context, now: Instant) {
+        context.stay.heard_news();
         context.wish = Some(Wish {
             due: now,
             tries_left: TRIES,
@@ -125,6 +134,7 @@ impl Endpoint {
 
     /// This host says so: its peer may act upon it first.
     pub(crate) fn expect_heed(context: &mut Context, now: Instant) {
+        context.stay.heard_news();
         context.wish = Some(Wish {
             due: now + PEER_FIRST,
             tries_left: TRIES,
@@ -141,7 +151,11 @@ impl Endpoint {
         let Some(wish) = context.wish.take_if(|wish| now >= wish.due) else {
             return;
         };
-        let Some(better) = context.better_pair(&mut self.rng) else {
+        if !context.stay.is_over(&self.config, now) {
+            // The present pair took over from one that just failed.
+            return;
+        }
+        let Some(better) = context.better_pair(|pair| context.standing(pair), &mut self.rng) else {
             return;
         };
         // An exploration that is under way has its own end; then is the time to look again.
@@ -153,7 +167,29 @@ impl Endpoint {
         });
         if asks {
             self.with_reap(context, now, |reap, cx| {
-                reap.explore(Cause::Preference, Some(better), cx)
+                reap.try_pair(better, Cause::Preference, cx)
+            });
+        }
+    }
+
+    /// Looks now and then whether a context that is used can return to a better pair: one that both ends
+    /// like better, or of two that they like alike the ULIDs themselves, which need no mapping.
+    pub(crate) fn return_if_better(&mut self, context: &mut Context, now: Instant) {
+        let used = now.since(context.last_used()) < self.config.return_interval;
+        if !used || !context.stay.look(&self.config, now) {
+            return;
+        }
+        let ulids = LocatorPair::from(context.ulids);
+        let rank = |pair| (context.standing(pair), pair != ulids);
+        let better = context.better_pair(rank, &mut self.rng);
+        let follows = context.stay.follows_peer();
+        let better = better.filter(|&pair| !follows || pair == context.inbound);
+        if let Some(better) = better
+            && context.reap.state() == reap::State::Operational
+        {
+            context.stay.returning(now);
+            self.with_reap(context, now, |reap, cx| {
+                reap.try_pair(better, Cause::Preference, cx)
             });
         }
     }

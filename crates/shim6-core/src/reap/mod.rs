@@ -86,6 +86,10 @@ impl Surroundings<'_> {
 pub(crate) struct Exploration {
     pub(crate) since: Instant,
     pub(crate) cause: Cause,
+    /// Whether the peer began it.
+    pub(crate) by_peer: bool,
+    /// The pair that payload moves to if it answers: then the current one is in no doubt.
+    pub(crate) target: Option<LocatorPair>,
 }
 
 /// A change of state that the context has to act upon.
@@ -277,6 +281,33 @@ impl Reap {
         began.then_some(Outcome::Began { silence })
     }
 
+    /// Asks `target` whether it works, to move there; payload stays where it is until it answers.
+    ///
+    /// Nothing happens unless the state is Operational and `target` may be probed.
+    pub(crate) fn try_pair(
+        &mut self,
+        target: LocatorPair,
+        cause: Cause,
+        cx: &mut Surroundings<'_>,
+    ) -> Option<Outcome> {
+        if self.state != State::Operational || !cx.may_probe(target) {
+            return None;
+        }
+        self.reports.clear();
+        self.state = State::Exploring;
+        cx.account.stop_send_timer();
+        cx.account.stop_keepalive_timer();
+        self.begin(cause, None, cx);
+        if let Some(exploration) = &mut self.exploration {
+            exploration.target = Some(target);
+        }
+        self.ask_for_move(target, cx);
+        self.probe_next(cx);
+        Some(Outcome::Began {
+            silence: Duration::ZERO,
+        })
+    }
+
     /// Notes a sign of life other than a Probe or a Keepalive.
     //= https://www.rfc-editor.org/rfc/rfc5534#section-6.1
     //= id=R-042
@@ -316,12 +347,12 @@ impl Reap {
         if let Some(described) = probe.sent.first() {
             self.reports.received(*described);
         }
+        let target = self.exploration.and_then(|exploration| exploration.target);
+        let wanted = target.unwrap_or(cx.current);
         // What arrived on a pair that is gone since says nothing about those that are left.
         let arrived = self
             .reports
-            .arrived(&probe.received, cx.now, cx.current, |pair| {
-                cx.may_probe(pair)
-            });
+            .arrived(&probe.received, cx.now, wanted, |pair| cx.may_probe(pair));
         for &(pair, rtt) in &arrived.measured {
             cx.history.note_answer(pair, rtt, cx.now);
             self.note_round_trip(rtt);

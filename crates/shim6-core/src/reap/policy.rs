@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
-use shim6_wire::{Preference, PreferenceFlags};
 
 use super::history::History;
+use crate::context::Standing;
 use crate::pair::LocatorPair;
 use crate::time::Instant;
 
@@ -25,7 +25,7 @@ pub enum ExplorationPolicy {
     /// First those that share no address with the pair that failed.
     #[default]
     DisjointFirst,
-    /// As the peer's locator preferences say (RFC 5533 §5.15.3).
+    /// As both ends' locator preferences say, equals by their weights (RFC 5533 §5.15.3).
     Preference,
     /// The shortest round trip first; what was never measured is measured sooner still.
     MeasuredRtt,
@@ -81,27 +81,13 @@ impl FromStr for ExplorationPolicy {
     }
 }
 
-/// A pair that can be probed, and what the peer says of its end.
+/// A pair that can be probed, and what both ends think of its addresses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
     pub(super) pair: LocatorPair,
-    pub(super) peer: Preference,
-}
-
-impl Candidate {
-    fn is_broken(&self) -> bool {
-        self.peer.flags.contains(PreferenceFlags::BROKEN)
-    }
-
-    /// Candidates that are equal in this are a matter of weight.
-    fn priority(&self) -> (bool, u8) {
-        let transient = self.peer.flags.contains(PreferenceFlags::TRANSIENT);
-        (transient, self.peer.priority)
-    }
-
-    fn weight(&self) -> u32 {
-        u32::from(self.peer.weight).max(1)
-    }
+    pub(super) standing: Standing,
+    /// Share among pairs of the same standing.
+    pub(super) weight: u32,
 }
 
 /// What is known when an exploration, or another round of it, begins.
@@ -121,7 +107,13 @@ type Rank = (u8, u64);
 trait Policy {
     fn rank(&self, candidate: &Candidate, known: &Known<'_>) -> Rank;
 
-    /// Whether weights decide between equals, instead of chance alone.
+    /// Whether what both ends think of a pair counts for more than its rank. What is broken, kept in
+    /// reserve or paid for is only probed after all else then.
+    fn heeds_standing(&self) -> bool {
+        true
+    }
+
+    /// Whether the weights of both ends decide between equals, instead of chance alone.
     fn heeds_weight(&self) -> bool {
         false
     }
@@ -132,6 +124,10 @@ struct Random;
 impl Policy for Random {
     fn rank(&self, _: &Candidate, _: &Known<'_>) -> Rank {
         (0, 0)
+    }
+
+    fn heeds_standing(&self) -> bool {
+        false
     }
 }
 
@@ -161,12 +157,10 @@ impl Policy for ByPreference {
     fn rank(&self, candidate: &Candidate, known: &Known<'_>) -> Rank {
         let class = match candidate.pair {
             pair if pair == known.failed => 2,
-            _ if candidate.is_broken() => 3,
             pair if Some(pair) == known.heard => 0,
             _ => 1,
         };
-        let (transient, priority) = candidate.priority();
-        (class, u64::from(transient) << 8 | u64::from(priority))
+        (class, 0)
     }
 
     fn heeds_weight(&self) -> bool {
@@ -219,7 +213,8 @@ pub(super) fn order(
     let mut ranked: Vec<_> = candidates
         .into_iter()
         .map(|candidate| {
-            let rank = policy.rank(&candidate, known);
+            let standing = policy.heeds_standing().then_some(candidate.standing);
+            let rank = (standing, policy.rank(&candidate, known));
             (rank, rng.next_u32(), candidate)
         })
         .collect();
@@ -239,13 +234,10 @@ pub(super) fn order(
 fn draw_by_weight<R, C>(equals: &mut [(R, C, Candidate)], rng: &mut ChaCha20Rng) {
     for first in 0..equals.len() {
         let rest = &mut equals[first..];
-        let total: u32 = rest
-            .iter()
-            .map(|(_, _, candidate)| candidate.weight())
-            .sum();
+        let total: u32 = rest.iter().map(|(_, _, candidate)| candidate.weight).sum();
         let mut drawn = rng.next_u32() % total.max(1);
         let index = rest.iter().position(|(_, _, candidate)| {
-            let weight = candidate.weight();
+            let weight = candidate.weight;
             let hit = drawn < weight;
             drawn = drawn.saturating_sub(weight);
             hit
@@ -257,7 +249,9 @@ fn draw_by_weight<R, C>(equals: &mut [(R, C, Candidate)], rng: &mut ChaCha20Rng)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::weight;
     use rand_core::SeedableRng;
+    use shim6_wire::{Preference, PreferenceFlags};
     use std::net::Ipv6Addr;
 
     const NOW: Instant = Instant::from_micros(100_000_000);
@@ -270,11 +264,19 @@ mod tests {
         }
     }
 
+    fn candidate(pair: LocatorPair, peer: Preference) -> Candidate {
+        Candidate {
+            pair,
+            standing: Standing::of(Preference::default(), peer),
+            weight: weight(Preference::default(), peer),
+        }
+    }
+
     /// All pairs of `n` addresses at each end.
     fn candidates(n: u16) -> Vec<Candidate> {
         let pairs = (1..=n).flat_map(|local| (1..=n).map(move |peer| pair(local, peer)));
-        let peer = Preference::default();
-        pairs.map(|pair| Candidate { pair, peer }).collect()
+        let told = Preference::default();
+        pairs.map(|pair| candidate(pair, told)).collect()
     }
 
     /// The first pair to probe first, after a failure of 1, 1.
@@ -387,18 +389,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_in_reserve_is_tried_after_all_else_even_where_the_peer_is_heard() {
+        let reserve = Preference {
+            priority: 200,
+            ..Preference::default()
+        };
+        let mut candidates = candidates(3);
+        candidates[8] = candidate(pair(3, 3), reserve);
+        for policy in [
+            ExplorationPolicy::DisjointFirst,
+            ExplorationPolicy::Preference,
+            ExplorationPolicy::MeasuredRtt,
+        ] {
+            let heard = Some(pair(3, 3));
+            let order = ordered(policy, candidates.clone(), heard, &History::default(), 3);
+            assert_eq!(order[8], pair(3, 3), "{policy}");
+        }
+    }
+
+    #[test]
     fn a_lower_priority_is_tried_first_weights_share_and_broken_comes_last() {
         let told = |flags: PreferenceFlags, priority, weight| Preference {
             flags,
             priority,
             weight,
         };
-        let mut candidates = candidates(4);
-        candidates.retain(|candidate| candidate.pair.local == pair(1, 1).local);
-        candidates[0].peer = told(PreferenceFlags::default(), 9, 0);
-        candidates[1].peer = told(PreferenceFlags::BROKEN, 0, 0);
-        candidates[2].peer = told(PreferenceFlags::default(), 3, 30);
-        candidates[3].peer = told(PreferenceFlags::default(), 3, 10);
+        let plain = PreferenceFlags::default();
+        let candidates = vec![
+            candidate(pair(1, 1), told(plain, 9, 0)),
+            candidate(pair(1, 2), told(PreferenceFlags::BROKEN, 0, 0)),
+            candidate(pair(1, 3), told(plain, 3, 30)),
+            candidate(pair(1, 4), told(plain, 3, 10)),
+        ];
         let mut first = 0;
         for seed in 0..1_000 {
             let order = ordered(

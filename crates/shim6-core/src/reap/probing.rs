@@ -8,6 +8,7 @@ use shim6_wire::{Message, Probe};
 
 use super::policy::{self, Candidate, Known};
 use super::{Exploration, Outcome, Reap, State, Surroundings};
+use crate::context::{Standing, weight};
 use crate::event::Cause;
 use crate::pair::LocatorPair;
 
@@ -60,6 +61,15 @@ impl Reap {
         });
     }
 
+    /// Asks `target`, and if it does not answer the current pair, which then ends the exploration.
+    pub(super) fn ask_for_move(&mut self, target: LocatorPair, cx: &Surroundings<'_>) {
+        self.ask_first(cx.current, Cause::Silence, cx);
+        if let Some(questions) = &mut self.questions {
+            let count = questions.pairs.len();
+            questions.pairs.resize(2 * count, target);
+        }
+    }
+
     /// Enters an exploration unless one is under way; says whether it did.
     pub(super) fn begin(
         &mut self,
@@ -80,6 +90,8 @@ impl Reap {
         self.exploration = Some(Exploration {
             since: cx.now,
             cause,
+            by_peer: cause == Cause::PeerExploring,
+            target: None,
         });
         self.probes = 0;
         self.probe_interval = cx.config.initial_probe_timeout;
@@ -184,6 +196,14 @@ impl Reap {
     }
 }
 
+impl Surroundings<'_> {
+    /// The pair that would be probed first if the current one failed now.
+    pub(crate) fn most_promising_other(&mut self) -> Option<LocatorPair> {
+        let order = explored_order(None, self);
+        order.into_iter().rev().find(|&pair| pair != self.current)
+    }
+}
+
 /// The pairs to probe, last one first, so that the next is popped from the end.
 fn explored_order(heard: Option<LocatorPair>, cx: &mut Surroundings<'_>) -> Vec<LocatorPair> {
     let known = |address| cx.acknowledged.contains(address);
@@ -193,21 +213,25 @@ fn explored_order(heard: Option<LocatorPair>, cx: &mut Surroundings<'_>) -> Vec<
         .announced
         .addresses()
         .filter(|&address| all_unknown || known(address));
+    let announced = cx.announced;
     let candidates = local.flat_map(|local| {
+        let ours = announced.preference(local);
         cx.peer
             .with_preferences()
             .map(move |(peer, preference)| Candidate {
                 pair: LocatorPair { local, peer },
-                peer: preference,
+                standing: Standing::of(ours, preference),
+                weight: weight(ours, preference),
             })
     });
+    let candidates = candidates.collect();
     let known = Known {
         now: cx.now,
         failed: cx.current,
         heard,
         history: cx.history,
     };
-    policy::order(candidates.collect(), cx.config.exploration, &known, cx.rng)
+    policy::order(candidates, cx.config.exploration, &known, cx.rng)
 }
 
 /// `nominal`, give or take up to `percent` per cent.

@@ -44,7 +44,7 @@ impl SentProbe {
 /// What a peer's reports of our probes tell.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Arrivals {
-    /// A pair on which a probe arrived: the current one if it is among them, else the latest probed.
+    /// A pair on which a probe arrived: the wanted one if it is among them, else the latest probed.
     pub(super) pair: Option<LocatorPair>,
     /// Round trips of those that had not been reported before, in the order of sending.
     pub(super) measured: Vec<(LocatorPair, Duration)>,
@@ -134,7 +134,7 @@ impl Reports {
         &mut self,
         reports: &[ProbeReport],
         now: Instant,
-        current: LocatorPair,
+        wanted: LocatorPair,
         usable: impl Fn(LocatorPair) -> bool,
     ) -> Arrivals {
         let mut arrivals = Arrivals::default();
@@ -145,7 +145,7 @@ impl Reports {
                     arrivals.measured.push((probe.pair, now.since(probe.at)));
                 }
                 probe.reported = true;
-                if arrivals.pair != Some(current) && usable(probe.pair) {
+                if arrivals.pair != Some(wanted) && usable(probe.pair) {
                     arrivals.pair = Some(probe.pair);
                 }
             }

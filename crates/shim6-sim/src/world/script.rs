@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use shim6_cga::SubnetPrefix;
-use shim6_core::{ExplorationPolicy, LocalLocator, UlidPair};
+use shim6_core::{ExplorationPolicy, LocalLocator, LocatorPair, SwitchRefusal, UlidPair};
 use shim6_wire::MessageType;
 
 use super::World;
@@ -152,6 +152,26 @@ impl World {
         if let Some(engine) = &mut self.hosts[host.0].engine {
             engine.endpoint.set_exploration(policy);
         }
+    }
+
+    /// An operator of `host` wants its only context to move.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not even try; for want of a context, too.
+    pub fn switch(
+        &mut self,
+        host: HostId,
+        to: Option<LocatorPair>,
+    ) -> Result<LocatorPair, SwitchRefusal> {
+        self.model.stimulated();
+        let now = self.clock_of(host);
+        let tag = self.contexts(host).first().map(|view| view.local_tag);
+        let engine = self.hosts[host.0].engine.as_mut();
+        let (tag, engine) = tag.zip(engine).ok_or(SwitchRefusal::NoContext)?;
+        let target = engine.endpoint.switch(now, tag, to);
+        self.drain(host, Stimulus::Local);
+        target
     }
 
     /// Sends any octets in the name of `host`.
