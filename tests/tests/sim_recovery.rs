@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use shim6_core::{Config, ReapState};
-use shim6_sim::{HostSpec, Pair, Pattern, World, prefix};
+use shim6_core::{Config, Event, ReapState};
+use shim6_sim::{HostSpec, Link, Pair, Pattern, World, prefix};
 use shimq_tests::{Proof, TwoHosts, locators, recovery_bound, secs};
 
 const SECOND: Duration = secs(1);
@@ -300,5 +300,36 @@ fn the_only_path_left_each_way_is_found() {
             later.answered >= found.answered + 9,
             "seed {seed}: {later:?}"
         );
+    }
+}
+
+#[test]
+fn a_silence_is_noticed_although_nothing_more_is_sent() {
+    // TCP with a full window sends nothing more until its retransmission timer expires.
+    for seed in 0..20 {
+        let spec = |host| HostSpec {
+            suspects: true,
+            ..HostSpec::shim6(locators(host, 2, Proof::Hba))
+        };
+        let mut scene = TwoHosts::of(seed, spec(0), spec(1));
+        scene.world.set_default_link(Link {
+            delay: Duration::from_millis(100),
+            ..Link::default()
+        });
+        let flow = scene.establish(Pattern::request_response(Duration::from_millis(110)));
+        let world = &mut scene.world;
+        world.run_for(secs(5));
+        world.cut(world.current_pair(scene.a).unwrap());
+        let cut_at = world.now();
+        // Answers are on their way for 100 ms, so it is too soon for any doubt.
+        world.run_for(Duration::from_millis(350));
+        let suspected = |world: &World| {
+            let mut events = world.events(scene.a).iter();
+            events.any(|(at, event)| *at > cut_at && matches!(event, Event::Exploring { .. }))
+        };
+        assert!(!suspected(world), "seed {seed}\n{}", world.trace());
+        world.stop(flow);
+        world.run_for(secs(2));
+        assert!(suspected(world), "seed {seed}\n{}", world.trace());
     }
 }

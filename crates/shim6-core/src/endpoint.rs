@@ -162,7 +162,7 @@ impl Endpoint {
             }
             self.handle_exchange_timeout(&mut context, now);
             self.handle_update_timeout(&mut context, now);
-            self.handle_resend_timeout(&mut context, now);
+            self.handle_silence_timeout(&mut context, now);
             if context.state.has_peer() {
                 self.handle_wish_timeout(&mut context, now);
                 self.with_reap(&mut context, now, Reap::handle_timeout);

@@ -254,12 +254,9 @@ impl Context {
             .then(|| self.reap.poll_timeout(now, &self.account));
         let exchange_due = self.exchange.as_ref().map(|exchange| exchange.due);
         let update_due = self.update.as_ref().map(|update| update.due);
-        let resend_due = self
-            .silence
-            .as_ref()
-            .and_then(|silence| silence.resend_due());
+        let silence_due = self.silence.as_ref().and_then(|silence| silence.due());
         let wish_due = self.wish.map(Wish::due).filter(|_| self.state.has_peer());
-        [reap_due, exchange_due, update_due, resend_due, wish_due]
+        [reap_due, exchange_due, update_due, silence_due, wish_due]
             .into_iter()
             .flatten()
             .min()

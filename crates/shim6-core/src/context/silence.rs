@@ -64,6 +64,9 @@ pub(crate) struct Silence {
     since: Instant,
     /// As the local stack sent them.
     kept: VecDeque<Kept>,
+    /// When to test the pair if nothing was heard by then: whoever sent may wait for an answer before it
+    /// sends again, as TCP does when its window is full.
+    test_due: Option<Instant>,
     /// When to send them again, once it is known where to.
     resend_due: Option<Instant>,
 }
@@ -81,9 +84,7 @@ impl Endpoint {
         let Some(mut context) = found else { return };
         let original = unmapped(packet, context.ulids);
         if context.state.has_peer() {
-            let heard = context.account.last_received();
-            let silent =
-                heard.is_none_or(|heard| now.since(heard) >= self.config.suspicious_silence);
+            let silent = self.unheard(&context, now) >= self.config.suspicious_silence;
             if left_on(packet) != Some(context.current.pair()) {
                 // It left while payload moved: on the dead pair, and perhaps the peer waits for it.
                 let path = context.flow().path;
@@ -117,29 +118,44 @@ impl Endpoint {
         }
     }
 
-    /// Tests the current pair if the silence has lasted too long for this context.
+    /// How long nothing has been heard, at the least, when a packet sent into silence is shown.
+    ///
+    /// Packets of a context that is not mapped are counted by the kernel. Its counters are read now and
+    /// then, so that the account has a packet heard up to a whole interval late; but what the kernel
+    /// shows was silent when it was sent.
+    fn unheard(&self, context: &Context, now: Instant) -> Duration {
+        let heard = context.account.last_received();
+        let counted = heard.map_or(Duration::MAX, |heard| now.since(heard));
+        match context.flow().path {
+            Path::Mapped { .. } => counted,
+            Path::Untouched => counted.max(self.config.suspicious_silence),
+        }
+    }
+
+    /// Tests the current pair if the silence has lasted too long for this context, or sees to it that
+    /// this is looked at again when it will have.
     fn suspect(&mut self, context: &mut Context, now: Instant) {
         let Some(silence) = &context.silence else {
             return;
         };
         let unanswered = now.since(silence.since);
-        let unheard = context
-            .account
-            .last_received()
-            .map_or(Duration::MAX, |heard| now.since(heard));
+        let unheard = self.unheard(context, now);
         let answer = context.reap.round_trip().nearly_always();
         let count = context.false_alarms.0;
         // In the middle of a conversation something comes back all the time: what is missing there is
         // missing as soon as it should have been here.
-        let suspicious = if count == 0 && unheard < CONVERSATION {
-            unheard >= answer
+        let missing = if count == 0 && unheard < CONVERSATION {
+            answer.saturating_sub(unheard)
         } else {
             let least = self.config.test_timeout.max(answer);
             let doublings = count.saturating_sub(1).min(16);
-            unanswered >= (least * (1 << doublings)).min(self.config.send_timeout)
+            let patience = (least * (1 << doublings)).min(self.config.send_timeout);
+            patience.saturating_sub(unanswered)
         };
-        if suspicious {
+        if missing.is_zero() {
             self.test_current_pair(context, now);
+        } else if let Some(silence) = &mut context.silence {
+            silence.test_due.get_or_insert(now + missing);
         }
     }
 
@@ -179,8 +195,16 @@ impl Endpoint {
         }
     }
 
-    /// Sends what was kept, if that is due.
-    pub(crate) fn handle_resend_timeout(&mut self, context: &mut Context, now: Instant) {
+    /// Tests the pair or sends what was kept, if that is due.
+    pub(crate) fn handle_silence_timeout(&mut self, context: &mut Context, now: Instant) {
+        let heard = context.account.last_received();
+        let is_due = |silence: &mut Box<Silence>| {
+            let due = silence.test_due.take_if(|due| now >= *due);
+            due.is_some() && heard.is_none_or(|heard| heard <= silence.since)
+        };
+        if context.silence.as_mut().is_some_and(is_due) {
+            self.test_current_pair(context, now);
+        }
         let path = context.flow().path;
         let outdated = |silence: &mut Box<Silence>| {
             let of_use = |kept: &Kept| now.since(kept.at) <= KEPT_FOR;
@@ -197,9 +221,9 @@ impl Endpoint {
 }
 
 impl Silence {
-    /// When what was kept is to be sent again.
-    pub(super) fn resend_due(&self) -> Option<Instant> {
-        self.resend_due
+    /// When the pair is to be tested or what was kept is to be sent again.
+    pub(super) fn due(&self) -> Option<Instant> {
+        [self.test_due, self.resend_due].into_iter().flatten().min()
     }
 }
 
@@ -215,6 +239,7 @@ impl Context {
         let fresh = || {
             Box::new(Silence {
                 since: now,
+                test_due: None,
                 resend_due: None,
                 kept: VecDeque::new(),
             })
