@@ -49,13 +49,27 @@ pub struct Application {
     listener: Option<Socket>,
 }
 
-/// When an end received, in order.
+/// Something that an end received.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// When.
+    pub at: Moment,
+    /// How much.
+    pub octets: usize,
+}
+
+/// What an end received, in order.
 #[derive(Debug, Default)]
-struct Arrivals(Mutex<Vec<Moment>>);
+struct Arrivals(Mutex<Vec<Arrival>>);
 
 impl Arrivals {
-    fn lock(&self) -> MutexGuard<'_, Vec<Moment>> {
-        // A list of moments cannot be half changed.
+    fn note(&self, octets: usize) {
+        let at = Moment::now();
+        self.lock().push(Arrival { at, octets });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arrival>> {
+        // A list of arrivals cannot be half changed.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -96,11 +110,19 @@ impl Application {
         Ok(application)
     }
 
-    /// When each end that receives has received since the start.
-    pub fn arrivals(&self) -> Vec<Vec<Moment>> {
+    /// What each end that receives has received since the start.
+    pub fn arrivals(&self) -> Vec<Vec<Arrival>> {
         self.arrivals
             .iter()
             .map(|list| list.lock().clone())
+            .collect()
+    }
+
+    /// When each end that receives has received since the start.
+    pub fn moments(&self) -> Vec<Vec<Moment>> {
+        self.arrivals
+            .iter()
+            .map(|list| list.lock().iter().map(|arrival| arrival.at).collect())
             .collect()
     }
 
@@ -143,8 +165,8 @@ impl Application {
         let arrivals = self.record();
         self.spawn(move |_| {
             let mut buffer = vec![0; 1 << 16];
-            while receiver.read(&mut buffer).is_ok_and(|octets| octets > 0) {
-                arrivals.lock().push(Moment::now());
+            while let Ok(octets @ 1..) = receiver.read(&mut buffer) {
+                arrivals.note(octets);
             }
         })
     }
@@ -169,8 +191,8 @@ impl Application {
         let arrivals = self.record();
         self.spawn(move |stopping| {
             while !stopping.load(Ordering::Relaxed) {
-                if socket.recv(&mut [0; 200]).is_ok() {
-                    arrivals.lock().push(Moment::now());
+                if let Ok(octets) = socket.recv(&mut [0; 200]) {
+                    arrivals.note(octets);
                 }
             }
         })

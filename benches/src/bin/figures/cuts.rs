@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use shim6_core::ExplorationPolicy;
-use shim6_sim::Pair;
 
 use crate::scene::{Manner, PATHS, Scene};
 
@@ -13,6 +12,14 @@ pub(crate) struct Distribution {
     pub(crate) manner: String,
     pub(crate) broken: usize,
     pub(crate) seconds: Vec<f64>,
+}
+
+impl Distribution {
+    /// Share of at most `limit` seconds.
+    pub(crate) fn within(&self, limit: f64) -> f64 {
+        let within = self.seconds.partition_point(|time| *time <= limit);
+        within as f64 / self.seconds.len().max(1) as f64
+    }
 }
 
 /// Manners that are compared where only two paths are left.
@@ -40,7 +47,9 @@ pub(crate) fn explore(seed: u64, manner: Manner, broken: usize) -> f64 {
     let Some(current) = scene.current() else {
         return f64::INFINITY;
     };
-    for path in choose(&mut scene, current, broken, seed) {
+    let paths = scene.paths();
+    let mut random = |below| scene.world.random(below);
+    for path in choose(&paths, current, broken, &mut random) {
         scene.world.cut_one_way(path);
     }
     let cut_at = scene.world.now();
@@ -49,28 +58,28 @@ pub(crate) fn explore(seed: u64, manner: Manner, broken: usize) -> f64 {
 }
 
 /// The paths that break: one of the current ones if it is only one, else both and any others, as long
-/// as one is left each way.
-fn choose(scene: &mut Scene, current: [Pair; 2], broken: usize, seed: u64) -> Vec<Pair> {
+/// as one is left each way. `paths` are those there before those back.
+pub(crate) fn choose<P: Copy + PartialEq>(
+    paths: &[P],
+    current: [P; 2],
+    broken: usize,
+    random: &mut impl FnMut(u64) -> u64,
+) -> Vec<P> {
     if broken == 1 {
-        return vec![current[usize::from(seed % 2 == 1)]];
+        return vec![current[random(2) as usize]];
     }
-    let all = scene.paths();
-    let (there, back) = all.split_at(PATHS / 2);
+    let (there, back) = paths.split_at(PATHS / 2);
     let mut rest = Vec::new();
     for (direction, current) in [(there, current[0]), (back, current[1])] {
-        let mut others: Vec<Pair> = direction
-            .iter()
-            .copied()
-            .filter(|p| *p != current)
-            .collect();
+        let others = direction.iter().copied().filter(|path| *path != current);
+        let mut others: Vec<P> = others.collect();
         // The one that is left.
-        others.swap_remove(scene.world.random(others.len() as u64) as usize);
+        others.swap_remove(random(others.len() as u64) as usize);
         rest.extend(others);
     }
     let mut chosen = current.to_vec();
     while chosen.len() < broken && !rest.is_empty() {
-        let index = scene.world.random(rest.len() as u64) as usize;
-        chosen.push(rest.swap_remove(index));
+        chosen.push(rest.swap_remove(random(rest.len() as u64) as usize));
     }
     chosen
 }

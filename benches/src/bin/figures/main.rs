@@ -12,6 +12,8 @@
 mod arrivals;
 mod choice;
 mod cuts;
+mod live;
+mod plots;
 mod report;
 mod scene;
 mod simulated;
@@ -23,8 +25,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use shimq_benches::daemon::Program;
 use shimq_benches::error::LabError;
 use shimq_benches::machine::Machine;
+
+use live::Lab;
 
 /// Draws the papers' figures from runs of our own.
 #[derive(Debug, Parser)]
@@ -32,6 +37,15 @@ struct Arguments {
     /// Simulated failures of each kind.
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     runs: u64,
+    /// Leaves out the runs in network namespaces, which take some minutes and need privilege.
+    #[arg(long)]
+    simulated_only: bool,
+    /// Networks at a time.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=64))]
+    jobs: u64,
+    /// The program; the one beside this one if not given.
+    #[arg(long)]
+    shimq: Option<PathBuf>,
     /// Where the report, the plots and the data go.
     #[arg(long, default_value = "target/figures")]
     out: PathBuf,
@@ -48,19 +62,41 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), LabError> {
+    if !arguments.simulated_only {
+        shimq_testbed::gain_privilege()?;
+    }
     let folder = &arguments.out;
     fs::create_dir_all(folder).map_err(LabError::io(format!("make {}", folder.display())))?;
     let mut machine = Machine::look();
-    let progress = ProgressBar::new(simulated::steps(arguments.runs));
+    let live_steps = if arguments.simulated_only {
+        0
+    } else {
+        live::steps()
+    };
+    let progress = ProgressBar::new(simulated::steps(arguments.runs) + live_steps);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta:>4}  {msg}") {
         progress.set_style(style);
     }
-    let sections = vec![
+    let mut sections = vec![
         simulated::cuts(arguments.runs, folder, &progress)?,
         simulated::choices(arguments.runs, folder, &progress)?,
         simulated::timeouts(folder, &progress)?,
         simulated::arrivals(folder, &progress)?,
     ];
+    if !arguments.simulated_only {
+        let lab = Lab {
+            program: &Program::prepare(arguments.shimq.as_deref())?,
+            jobs: arguments.jobs as usize,
+            folder,
+            progress: &progress,
+        };
+        sections.extend([
+            lab.throughput()?,
+            lab.cuts()?,
+            lab.choices()?,
+            lab.timeouts()?,
+        ]);
+    }
     progress.finish_and_clear();
     machine.look_again();
     let told = report::write(&sections, &machine, folder)?;

@@ -39,6 +39,19 @@ impl Manner {
         Self { burst, ..self }
     }
 
+    /// What a daemon's configuration has to say for it.
+    pub(crate) fn toml(self) -> String {
+        let Self {
+            policy,
+            burst,
+            send_timeout,
+        } = self;
+        format!(
+            "[reap]\nsend-timeout = {}\nexploration = '{policy}'\ninitial-burst = {burst}\nhints = false\n",
+            send_timeout.as_secs()
+        )
+    }
+
     fn config(self) -> Config {
         Config {
             send_timeout: self.send_timeout,

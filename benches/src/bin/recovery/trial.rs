@@ -26,7 +26,7 @@ pub(crate) struct Outcome {
     pub(crate) recovery_ms: Option<f64>,
     /// The pair that the fault met, by its links.
     pub(crate) pair: [&'static str; 2],
-    /// What the daemons said from a second before the fault on.
+    /// What the daemons said from some seconds before the fault on.
     pub(crate) events: Vec<TimedEvent>,
 }
 
@@ -186,7 +186,7 @@ fn watch(application: &Application, fault: Moment) -> Option<Duration> {
     loop {
         std::thread::sleep(Duration::from_millis(20));
         let now = Moment::now();
-        let arrivals = application.arrivals();
+        let arrivals = application.moments();
         let is_steady = arrivals.iter().all(|end| silence::is_steady(end, now));
         let waited = now.since(fault);
         if (is_steady && waited > AFTERMATH) || waited > GIVEN_UP {
@@ -209,7 +209,7 @@ fn events(monitor: &Monitor, fault: Moment) -> Vec<TimedEvent> {
             .locators
             .map(|pair| [link(pair.local), link(pair.peer)]),
     });
-    timed.filter(|event| event.at_ms > -1_000.0).collect()
+    timed.filter(|event| event.at_ms > -5_000.0).collect()
 }
 
 /// The link of the provider that an address belongs to.
