@@ -363,9 +363,7 @@ impl Daemon {
             let update = self.kernel_mapping.follow(update);
             self.publish(update);
         }
-        while let Some(update) = self.kernel_mapping.poll_update() {
-            self.publish(update);
-        }
+        self.publish_mappers();
         self.kernel.commit();
         for (ulids, is_mapped) in self.kernel.take_remapped() {
             // The link of the ULIDs may be the one that died: sockets keep a route all the same.
@@ -407,6 +405,13 @@ impl Daemon {
         }
     }
 
+    /// Tells of flows that are mapped by others than before.
+    fn publish_mappers(&mut self) {
+        while let Some(update) = self.kernel_mapping.poll_update() {
+            self.publish(update);
+        }
+    }
+
     /// Tells the queue threads and the kernel's sets of a change.
     fn publish(&mut self, update: FlowUpdate) {
         // Threads first: a packet that a set sends to a queue finds its flow there.
@@ -427,6 +432,11 @@ impl Daemon {
             return;
         }
         tracing::debug!(ulids = %narrow.ulids, mtu = narrow.mtu, "narrow path");
+        if self.kernel_mapping.leave_narrow(narrow.ulids) {
+            self.publish_mappers();
+            self.kernel.commit();
+            self.kernel_mapping.withdraw(narrow.ulids);
+        }
         if let Err(error) = self.host.set_anchor(local, peer, Some(narrow.mtu)).await {
             tracing::warn!(ulids = %narrow.ulids, %error, "the path takes less than is sent");
             return;

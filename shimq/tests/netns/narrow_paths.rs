@@ -44,12 +44,12 @@ impl Network {
     }
 }
 
-fn carries_tcp(side: Side, narrow: Provider) {
+fn carries_tcp(side: Side, narrow: Provider, config: &str) {
     let Some(network) = Network::new() else {
         return;
     };
     network.narrow(side, narrow);
-    let (a, b) = Daemon::pair(&network, FAST);
+    let (a, b) = Daemon::pair(&network, config);
     let (stream, a1, b1) = Stream::with_context(&network, &a, &b);
     network.cut_first_providers();
     let second = (b.locators()[1], a.locators()[1]);
@@ -76,12 +76,27 @@ fn carries_tcp(side: Side, narrow: Provider) {
 //# sending packets.
 #[test]
 fn tcp_goes_on_where_a_distant_link_takes_the_minimum() {
-    carries_tcp(Side::A, A[1]);
+    carries_tcp(Side::A, A[1], FAST);
 }
 
 #[test]
 fn tcp_goes_on_where_the_sender_s_own_link_takes_the_minimum() {
-    carries_tcp(Side::B, B[1]);
+    carries_tcp(Side::B, B[1], FAST);
+}
+
+#[test]
+fn tcp_goes_on_where_the_kernel_maps_and_a_distant_link_takes_the_minimum() {
+    carries_tcp(Side::A, A[1], &bpf());
+}
+
+#[test]
+fn tcp_goes_on_where_the_kernel_maps_and_the_sender_s_own_link_takes_the_minimum() {
+    carries_tcp(Side::B, B[1], &bpf());
+}
+
+/// Where BPF programs may not be loaded, queues map, and nothing else is different.
+fn bpf() -> String {
+    format!("{FAST}[datapath]\nmode = 'bpf'\n")
 }
 
 #[test]

@@ -69,6 +69,9 @@ struct Mapped {
     flow: Arc<Flow>,
     locators: LocatorPair,
     mapper: Mapper,
+    /// The path takes less than the IPv6 minimum. What tells the stack so is a route that the
+    /// rewriter's would hide.
+    is_narrow: bool,
 }
 
 /// Who maps a flow.
@@ -152,6 +155,7 @@ impl KernelMapping {
             flow: Arc::clone(&flow),
             locators,
             mapper: Mapper::Queues(None),
+            is_narrow: false,
         };
         self.flows.insert(ulids, mapped);
         self.make_way(locators);
@@ -183,7 +187,8 @@ impl KernelMapping {
         }
     }
 
-    fn withdraw(&mut self, ulids: UlidPair) {
+    /// Has the kernel map a flow no more.
+    pub(crate) fn withdraw(&mut self, ulids: UlidPair) {
         if let Rewriting::InForce(rewriter) = &mut self.rewriter
             && let Err(error) = rewriter.remove(ulids)
         {
@@ -204,6 +209,23 @@ impl KernelMapping {
         }
     }
 
+    /// Leaves a flow to the queues until its path is another one, since this one takes less than the
+    /// IPv6 minimum; true if the kernel maps it, and is to be relieved by [`Self::withdraw`] once the
+    /// queues know.
+    pub(crate) fn leave_narrow(&mut self, ulids: UlidPair) -> bool {
+        let Some(mapped) = self.flows.get_mut(&ulids) else {
+            return false;
+        };
+        mapped.is_narrow = true;
+        let reason = "the path takes less than the IPv6 minimum".to_owned();
+        let former = std::mem::replace(&mut mapped.mapper, Mapper::Queues(Some(reason)));
+        if former == Mapper::Kernel {
+            let flow = Arc::clone(&mapped.flow);
+            self.updates.push_back(FlowUpdate::Set(flow));
+        }
+        former == Mapper::Kernel
+    }
+
     /// Whether there is a flow to be handed over.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
@@ -218,7 +240,8 @@ impl KernelMapping {
         let Rewriting::InForce(rewriter) = &mut self.rewriter else {
             return;
         };
-        let Some(mapped) = self.flows.get_mut(&ulids) else {
+        let found = self.flows.get_mut(&ulids);
+        let Some(mapped) = found.filter(|mapped| !mapped.is_narrow) else {
             return;
         };
         let Path::Mapped { locators, peer_tag } = mapped.flow.path else {
