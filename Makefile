@@ -8,7 +8,7 @@ BUILD_PACKAGES := build-essential pkg-config libmnl-dev libnftnl-dev
 DEMO_PACKAGES  := iproute2 nftables curl python3 util-linux
 TEST_PACKAGES  := iputils-ping tcpdump tshark ethtool procps clang llvm libbpf-dev
 
-.PHONY: demo test check bench recovery figures conformance mutations test-vm deps-demo deps-test deps-bench help
+.PHONY: demo test check bench recovery figures costs conformance mutations test-vm deps-demo deps-test deps-bench help
 
 help:
 	@echo 'make demo         a TCP connection outlives its path, on two hosts made for it'
@@ -16,6 +16,7 @@ help:
 	@echo 'make bench        what packets cost, with shimq and otherwise, side by side'
 	@echo 'make recovery     how long applications notice a failed path, beside MPTCP'
 	@echo 'make figures      the figures of the papers on REAP and LinShim6, drawn anew'
+	@echo 'make costs        what the protocol costs without a network: computing and memory'
 	@echo 'make conformance  who obeys the RFCs where, and which test proves it'
 	@echo 'make mutations    whether those tests notice lines that do not obey'
 	@echo 'make test-vm      the same path failure on Debian'\''s stock kernel, in QEMU'
@@ -44,6 +45,11 @@ recovery: deps-bench
 figures: deps-bench
 	$(CARGO) build --release --locked -p shimq -p shimq-benches
 	$${CARGO_TARGET_DIR:-target}/release/figures $(FIGURES_ARGS)
+
+# A quick look: make costs COSTS_ARGS='--rounds 5'
+costs: deps-bench
+	$(CARGO) build --release --locked -p shimq-benches --bin costs
+	$${CARGO_TARGET_DIR:-target}/release/costs $(COSTS_ARGS)
 
 # The whole list; `make conformance CONFORMANCE_ARGS=--missing` prints the gaps alone.
 conformance:

@@ -2,7 +2,8 @@
 //! percentiles and plots.
 //!
 //! What the mechanisms cost, measured beside the plain way to do the same, is in `cargo bench` and the
-//! program `datapath`; how long recovery takes is in `recovery`.
+//! program `datapath`; how long recovery takes is in `recovery`, and what the protocol itself costs in
+//! `costs`.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -14,5 +15,6 @@ pub mod chart;
 pub mod daemon;
 pub mod error;
 pub mod machine;
+pub mod modifier_search;
 pub mod moment;
 pub mod percentiles;
