@@ -186,7 +186,8 @@ static __always_inline int find_position(struct __sk_buff *skb, struct position 
 static __always_inline int advance_options(struct __sk_buff *skb, __u32 length)
 {
 	const __u32 end = ETH_HLEN + sizeof(struct ipv6);
-	__u8 options[OPTIONS_MAX];
+	// Kernels before 6.3 insist on octets that are set, as many as there could be.
+	__u8 options[OPTIONS_MAX] = {0};
 
 	// The verifier has to see the bounds here.
 	if (length < 8 || length > OPTIONS_MAX ||
