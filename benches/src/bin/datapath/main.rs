@@ -2,7 +2,7 @@
 //!
 //! Both hosts are network namespaces of this machine. Each round measures every variant once, and all
 //! that is said in the end are ratios to another variant of the same round: absolute figures, which
-//! are kept as well, are of this machine and this hour. `--rounds 1 --seconds 1` is a quick look.
+//! are kept as well, are of this machine and this hour. `--quick` is a quick look.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -43,8 +43,11 @@ struct Arguments {
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// How long each measurement takes.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 1.0)]
     seconds: f64,
+    /// One round of short measurements: whether all of it works, and what is grossly wrong.
+    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    quick: bool,
     /// Measures only variants whose title contains one of these words, and "no rules".
     #[arg(long)]
     only: Vec<String>,
@@ -86,6 +89,11 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
         }
     };
     let machine = Machine::look();
+    let (rounds, seconds) = if arguments.quick {
+        (1, 0.5)
+    } else {
+        (arguments.rounds, arguments.seconds)
+    };
     let plan = Plan {
         variants: Variant::ALL
             .into_iter()
@@ -93,8 +101,8 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
             .filter(|variant| arguments.wants(*variant))
             .collect(),
         loads: Load::all(machine.processors()),
-        rounds: arguments.rounds,
-        time: Duration::from_secs_f64(arguments.seconds),
+        rounds,
+        time: Duration::from_secs_f64(seconds),
     };
     let tools = Tools {
         shimq,
@@ -106,8 +114,8 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
         progress.set_style(style);
     }
     let mut setting = Setting {
-        rounds: arguments.rounds,
-        seconds: arguments.seconds,
+        rounds,
+        seconds,
         machine,
     };
     let results = plan.run(&tools, &progress);
