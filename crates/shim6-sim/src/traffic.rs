@@ -76,6 +76,8 @@ pub(crate) struct Flow {
     /// As `from` sees them.
     pub(crate) ulids: UlidPair,
     pub(crate) pattern: Pattern,
+    /// The mark of the socket that sends; answers have none.
+    pub(crate) mark: u32,
     pub(crate) running: bool,
     pub(crate) stats: FlowStats,
 }

@@ -115,11 +115,17 @@ impl World {
             to,
             ulids,
             pattern,
+            mark: 0,
             running: true,
             stats: FlowStats::default(),
         });
         self.enqueue(self.now, Due::Tick(id));
         id
+    }
+
+    /// Gives the socket that a flow is sent from a mark.
+    pub fn mark(&mut self, flow: FlowId, mark: u32) {
+        self.flows[usize::from(flow.0)].mark = mark;
     }
 
     /// Ends a flow.
@@ -183,10 +189,10 @@ impl World {
         if !flow.running {
             return;
         }
-        let (from, interval) = (flow.from, flow.pattern.interval);
+        let (from, interval, mark) = (flow.from, flow.pattern.interval, flow.mark);
         let datagram = flow.next(id);
         self.enqueue(self.now + interval, Due::Tick(id));
-        self.send_payload(from, &datagram.emit());
+        self.send_payload(from, mark, &datagram.emit());
     }
 
     /// Carries out what a host's endpoint has to say, and sets its timer.

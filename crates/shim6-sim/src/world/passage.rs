@@ -23,8 +23,8 @@ pub(super) struct Arrival {
 }
 
 impl World {
-    /// The upper layer of `host` sends.
-    pub(super) fn send_payload(&mut self, host: HostId, given: &[u8]) {
+    /// The upper layer of `host` sends, from a socket with `mark`.
+    pub(super) fn send_payload(&mut self, host: HostId, mark: u32, given: &[u8]) {
         self.model.stimulated();
         let now = self.clock_of(host);
         let suspects = self.hosts[host.0].spec.suspects;
@@ -38,7 +38,7 @@ impl World {
         let Ok(mut packet) = Packet::new(&mut buffer, Packet::HEADROOM, end) else {
             panic!("upper layers send packets");
         };
-        let (verdict, notice) = engine.table.outgoing(&mut packet, now);
+        let (verdict, notice) = engine.table.outgoing_marked(&mut packet, mark, now);
         let wire = match verdict {
             Verdict::Accept | Verdict::Rewritten => Some(packet.octets().to_vec()),
             Verdict::Replaced(packet) => Some(packet),
@@ -179,7 +179,7 @@ impl World {
             flow.take(id, &datagram, host, self.now)
         });
         match taken {
-            Ok(Some(answer)) => self.send_payload(host, &answer.emit()),
+            Ok(Some(answer)) => self.send_payload(host, 0, &answer.emit()),
             Ok(None) => {}
             Err(_) if corrupted => {}
             Err(why) => judge(Err(format!("an upper layer of {host} gets: {why}"))),

@@ -174,6 +174,25 @@ impl World {
         target
     }
 
+    /// Forks a context of `host` for flows with `mark`, on `pair`.
+    ///
+    /// # Panics
+    ///
+    /// If it is refused.
+    pub fn fork(&mut self, host: HostId, ulids: UlidPair, mark: u32, pair: Pair) {
+        self.model.stimulated();
+        let now = self.clock_of(host);
+        if let Some(engine) = &mut self.hosts[host.0].engine {
+            let pair = LocatorPair {
+                local: pair.source,
+                peer: pair.destination,
+            };
+            let forked = engine.endpoint.fork(now, ulids, mark, Some(pair));
+            forked.expect("there is an established context");
+        }
+        self.drain(host, Stimulus::Local);
+    }
+
     /// Sends any octets in the name of `host`.
     pub fn inject(&mut self, host: HostId, octets: Vec<u8>) {
         self.post(host, octets);
