@@ -6,9 +6,9 @@ CARGO ?= cargo
 # What building needs, and what the demo and the tests run.
 BUILD_PACKAGES := build-essential pkg-config libmnl-dev libnftnl-dev
 DEMO_PACKAGES  := iproute2 nftables curl python3 util-linux
-TEST_PACKAGES  := iputils-ping tcpdump tshark ethtool procps clang llvm libbpf-dev
+TEST_PACKAGES  := iputils-ping tcpdump tshark ethtool procps clang llvm libbpf-dev valgrind
 
-.PHONY: demo test check bench recovery figures costs conformance mutations test-vm deps-demo deps-test deps-bench help
+.PHONY: demo test check bench recovery figures costs conformance instructions mutations test-vm deps-demo deps-test deps-bench help
 
 help:
 	@echo 'make demo         a TCP connection outlives its path, on two hosts made for it'
@@ -18,6 +18,7 @@ help:
 	@echo 'make figures      the figures of the papers on REAP and LinShim6, drawn anew'
 	@echo 'make costs        what the protocol costs without a network: computing and memory'
 	@echo 'make conformance  who obeys the RFCs where, and which test proves it'
+	@echo 'make instructions what mapping a packet takes, counted; fails if it has grown'
 	@echo 'make mutations    whether those tests notice lines that do not obey'
 	@echo 'make test-vm      the same path failure on Debian'\''s stock kernel, in QEMU'
 
@@ -30,8 +31,9 @@ test: deps-test
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) test --workspace --locked
 	@$(MAKE) --no-print-directory conformance CONFORMANCE_ARGS=--missing
+	@$(MAKE) --no-print-directory instructions
 
-# A quick look: make bench BENCH_ARGS='--rounds 1 --seconds 1'
+# About ten minutes. A quick look: make bench BENCH_ARGS=--quick
 bench: deps-bench
 	$(CARGO) build --release --locked -p shimq -p shimq-benches
 	$${CARGO_TARGET_DIR:-target}/release/datapath $(BENCH_ARGS)
@@ -58,6 +60,10 @@ conformance:
 # One of them: make mutations MUTATIONS_ARGS='--only S-148'
 mutations:
 	@$(CARGO) run --quiet --locked -p shimq-tests --bin mutations -- $(MUTATIONS_ARGS)
+
+# How many instructions mapping a packet takes; `make instructions ARGS=--record` takes the figures down.
+instructions:
+	@$(CARGO) run --quiet --release --locked -p shimq-tests --bin instructions -- $(ARGS)
 
 test-vm: deps-demo
 	tests/vm/run
