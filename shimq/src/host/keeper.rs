@@ -62,7 +62,8 @@ pub(super) struct Keeper {
     pub(super) watch: Watch,
     pub(super) choice: InterfaceChoice,
     pub(super) source: Source,
-    pub(super) key: Option<Arc<SigningKey>>,
+    /// Each locator has one of these, or none.
+    pub(super) keys: Vec<Arc<SigningKey>>,
     pub(super) held: Held,
     pub(super) changes: mpsc::Sender<LocatorsChanged>,
 }
@@ -261,7 +262,7 @@ impl Keeper {
                     interface: address.interface,
                     interface_name: interface.name.clone(),
                     pds: Arc::clone(pds),
-                    key: self.key.clone().filter(|key| signs_for(key, pds)),
+                    key: self.keys.iter().find(|key| signs_for(key, pds)).cloned(),
                     //= https://www.rfc-editor.org/rfc/rfc5534#section-4.1
                     //= id=R-007
                     //# Nodes SHOULD employ techniques listed in Sections 3.1 and 3.2 to track the

@@ -106,7 +106,7 @@ pub(crate) enum AddressMode {
     /// shimq forms a CGA for each prefix that a router advertises; the kernel forms none meanwhile.
     FromAdvertisements,
     /// CGA or HBA addresses that are configured already, and whose parameters lie in the state
-    /// directory as `ADDRESS.cga`. They are read once, at the start.
+    /// directory as `ADDRESS.cga`, beside the keys of them all. They are read once, at the start.
     AsConfigured,
 }
 
@@ -217,7 +217,7 @@ impl Host {
         store.prepare()?;
         // A daemon that was killed could not.
         autoconf::restore(&store)?;
-        let (source, key) = match config.addresses {
+        let (source, keys) = match config.addresses {
             mode @ (AddressMode::Form | AddressMode::FromAdvertisements) => {
                 let key = load_or_make_key(&store, config.key_bits, child(&mut rng)).await?;
                 let advertised = (mode == AddressMode::FromAdvertisements)
@@ -230,7 +230,7 @@ impl Host {
                     rng,
                     advertised,
                 )?;
-                (Source::Form(Box::new(former)), Some(key))
+                (Source::Form(Box::new(former)), vec![key])
             }
             AddressMode::AsConfigured => {
                 let parameters = store.configured()?;
@@ -239,7 +239,7 @@ impl Host {
                     .map(|(address, pds)| (address, Arc::new(pds)));
                 (
                     Source::AsConfigured(shared.collect()),
-                    store.key()?.map(Arc::new),
+                    store.keys()?.into_iter().map(Arc::new).collect(),
                 )
             }
         };
@@ -254,7 +254,7 @@ impl Host {
             watch,
             choice: config.interfaces,
             source,
-            key,
+            keys,
             held: Held::default(),
             changes,
         };

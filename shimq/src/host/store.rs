@@ -5,6 +5,7 @@
 //! ```text
 //! STATE_DIR/                      mode 0700
 //!   key.pem                       PKCS#8, mode 0600
+//!   NAME.pem                      more keys, for addresses as configured
 //!   ADDRESS.cga                   parameters of an address as configured (RFC 3972 section 3 octets)
 //!   formed/INTERFACE/ADDRESS.cga  parameters of an address that shimq formed, for `form`
 //!   autoconf/INTERFACE            the kernel's setting while shimq forms addresses in its place
@@ -57,18 +58,21 @@ impl Store {
 
     /// The key of this host; `None` before the first start.
     pub(super) fn key(&self) -> Result<Option<SigningKey>, HostError> {
-        let path = self.key_path();
-        let unreadable = |reason: String| HostError::KeyUnreadable {
-            path: path.clone(),
-            reason,
-        };
-        match fs::read_to_string(&path).map(Zeroizing::new) {
-            Ok(pem) => SigningKey::from_pem(&pem)
-                .map(Some)
-                .map_err(|error| unreadable(error.to_string())),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(unreadable(error.to_string())),
+        read_key(&self.key_path())
+    }
+
+    /// Every key: that of this host first, if there is one.
+    pub(super) fn keys(&self) -> Result<Vec<SigningKey>, HostError> {
+        let first = self.key_path();
+        let all = list(&self.root).map_err(HostError::store(&self.root))?;
+        let others = all.into_iter().filter(|path| {
+            *path != first && path.extension().is_some_and(|ending| ending == "pem")
+        });
+        let mut keys: Vec<_> = self.key()?.into_iter().collect();
+        for path in others {
+            keys.extend(read_key(&path)?);
         }
+        Ok(keys)
     }
 
     /// Keeps the first key.
@@ -167,6 +171,21 @@ impl Store {
 
     fn formed_directory(&self, interface: &str) -> PathBuf {
         self.root.join("formed").join(interface)
+    }
+}
+
+/// The key in a file; `None` if there is no such file.
+fn read_key(path: &Path) -> Result<Option<SigningKey>, HostError> {
+    let unreadable = |reason: String| HostError::KeyUnreadable {
+        path: path.to_owned(),
+        reason,
+    };
+    match fs::read_to_string(path).map(Zeroizing::new) {
+        Ok(pem) => SigningKey::from_pem(&pem)
+            .map(Some)
+            .map_err(|error| unreadable(error.to_string())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(error.to_string())),
     }
 }
 

@@ -87,6 +87,56 @@ fn cgas_as_configured_carry_a_connection_over_a_cut() {
     survives_a_cut(&network, "cga");
 }
 
+#[test]
+fn each_link_may_have_a_key_and_a_kind_of_address_of_its_own() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let mut random = ChaCha20Rng::seed_from_u64(3);
+    let [key, other] = [(), ()].map(|()| SigningKey::generate(1024, &mut random).unwrap());
+    let [first, second] = A.map(prefix);
+    let cga = generate_cga(&key, first, 0, &mut random).unwrap();
+    let hba = generate_hba(&[second], Some(&other), 0, &mut random).unwrap();
+    configure(&network, Side::A, &[cga, hba[0].clone()], Some(&key));
+    let path = Daemon::state(&network, Side::A).join("second.pem");
+    fs::write(path, other.to_pem().unwrap().as_bytes()).unwrap();
+
+    let a = Daemon::start(
+        &network,
+        Side::A,
+        &format!("addresses = 'as-configured'\n{FAST}"),
+    );
+    let b = Daemon::start(&network, Side::B, FAST);
+    let kinds = A.map(|provider| {
+        let locators = a.ask("locators");
+        let mut own = locators.as_array().unwrap().iter();
+        let own = own.find(|locator| locator["interface"] == provider.link);
+        own.unwrap()["kind"].clone()
+    });
+    assert_eq!(kinds, ["cga", "cga-compatible-hba"]);
+    // Each is proven to the peer with its own key: the list that the other is in as well is signed.
+    let ([a1, a2], [b1, _]) = (a.locators(), b.locators());
+    let streams = [a1, a2].map(|from| Stream::start(&network, from, b1));
+    eventually("both have contexts", || {
+        [a1, a2]
+            .iter()
+            .all(|&at| a.has_context(at, b1) && b.has_context(b1, at))
+    });
+    for (at, other) in [(a1, a2), (a2, a1)] {
+        network.hosts.cut(at, b1, Direction::Both).unwrap();
+        eventually("it moves", || a.current_pair(at, b1) != (at, b1));
+        let peer = b.context(b1, at).unwrap()["peer_locators"].clone();
+        assert!(
+            peer.as_array().unwrap().contains(&other.to_string().into()),
+            "{peer}"
+        );
+    }
+    for stream in streams {
+        stream.wait_for_more();
+        stream.finish();
+    }
+}
+
 /// Puts addresses on the links of a host, and their parameters into its state directory.
 fn configure(network: &Network, side: Side, set: &[(Ipv6Addr, Pds)], key: Option<&SigningKey>) {
     let state = Daemon::state(network, side);
