@@ -19,7 +19,7 @@ use crate::locator::{LocalLocator, LocalLocators};
 use crate::pair::{LocatorPair, UlidPair};
 use crate::reap::{ExplorationPolicy, History, Reap, State as ReapState};
 use crate::responder::Responder;
-use crate::table::{ContextView, Table, Taken};
+use crate::table::{Census, ContextId, ContextView, Table, Taken};
 use crate::time::Instant;
 use crate::trigger::{Candidate, Heuristic};
 
@@ -196,6 +196,24 @@ impl Endpoint {
     /// The next change to every flow table.
     pub fn poll_flow_update(&mut self) -> Option<FlowUpdate> {
         self.flow_updates.pop_front()
+    }
+
+    /// How many contexts there are; costs a look at each.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        self.table.census()
+    }
+
+    /// The contexts, to be looked at one by one with [`Self::context`]: at many of them not at once.
+    #[must_use]
+    pub fn context_ids(&self) -> Vec<ContextId> {
+        self.table.ids()
+    }
+
+    /// A context as it is; `None` once it is gone.
+    #[must_use]
+    pub fn context(&self, id: ContextId) -> Option<ContextView> {
+        self.table.view(id)
     }
 
     /// The contexts as they are.

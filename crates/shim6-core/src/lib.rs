@@ -41,6 +41,6 @@ pub use flow::{Flow, FlowTable, FlowUpdate, Notice, Path, Tagged, Verdict};
 pub use locator::{LocalLocator, ProbedLocator};
 pub use pair::{LocatorPair, UlidPair};
 pub use reap::{ExplorationPolicy, State as ReapState, UnknownPolicy};
-pub use table::ContextView;
+pub use table::{Census, ContextId, ContextView};
 pub use time::Instant;
 pub use trigger::{Decision, Heuristic, KernelRule, PacketCount, RespondOnly, Seen, VolumeOrAge};

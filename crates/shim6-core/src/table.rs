@@ -18,7 +18,7 @@ use crate::time::Instant;
 
 /// Which context. Never reused while the endpoint lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct ContextId(u64);
+pub struct ContextId(u64);
 
 /// A context and how it is indexed at present: what changes is compared with this.
 #[derive(Debug)]
@@ -224,10 +224,36 @@ impl Table {
         ids
     }
 
+    /// How many contexts there are, by what becomes of them.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census::default();
+        for context in self.deadlines.iter().filter_map(|&(_, id)| self.get(id)) {
+            let moved = context.current.pair() != context.ulids.into();
+            census.contexts += 1;
+            census.established += usize::from(context.state == State::Established);
+            census.exploring += usize::from(context.reap.state() != reap::State::Operational);
+            census.mapped += usize::from(moved);
+        }
+        census
+    }
+
     /// A context as operators see it.
     pub(crate) fn view(&self, id: ContextId) -> Option<ContextView> {
         self.get(id).map(ContextView::of)
     }
+}
+
+/// How many contexts there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Census {
+    /// In any STATE.
+    pub contexts: usize,
+    /// In ESTABLISHED.
+    pub established: usize,
+    /// Of which REAP does not know whether the current pair works.
+    pub exploring: usize,
+    /// On other locators than their ULIDs.
+    pub mapped: usize,
 }
 
 /// A context as operators see it.

@@ -121,7 +121,7 @@ async fn converse(
         Err(error) => {
             return write(
                 &mut writer,
-                &Response::Error(format!("no such request: {error}")),
+                Response::Error(format!("no such request: {error}")),
             )
             .await;
         }
@@ -133,7 +133,7 @@ async fn converse(
     let Ok(response) = answered.await else {
         return Ok(());
     };
-    write(&mut writer, &response).await?;
+    write(&mut writer, response).await?;
     if request != Request::Monitor {
         return Ok(());
     }
@@ -153,8 +153,10 @@ async fn converse(
     }
 }
 
-async fn write(writer: &mut (impl AsyncWriteExt + Unpin), response: &Response) -> io::Result<()> {
-    let mut line = serde_json::to_vec(response)?;
+async fn write(writer: &mut (impl AsyncWriteExt + Unpin), response: Response) -> io::Result<()> {
+    // A list of very many contexts takes a while: not on the thread that serves them.
+    let written = tokio::task::spawn_blocking(move || serde_json::to_vec(&response));
+    let mut line = written.await.map_err(io::Error::other)??;
     line.push(b'\n');
     writer.write_all(&line).await
 }

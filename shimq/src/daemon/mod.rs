@@ -19,19 +19,21 @@ mod fork;
 mod inject;
 mod intake;
 mod kernel;
+mod listing;
 mod log;
 mod prefer;
 mod queues;
 mod report;
 mod switch;
 
+use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use ring::rand::{SecureRandom, SystemRandom};
-use shim6_core::{Endpoint, Event, FlowUpdate, Instant, LocalLocator, State, UlidPair};
+use shim6_core::{Endpoint, Event, FlowUpdate, Instant, LocalLocator, UlidPair};
 use shimq_netfilter::queue::{BatchQueue, PlainQueue, Queue, QueueConfig, QueueError};
 use shimq_netfilter::rules::Mode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,8 +49,9 @@ pub(crate) use error::DaemonError;
 use inject::Injector;
 use intake::Intake;
 use kernel::Kernel;
+use listing::Listing;
 use queues::{FromQueue, QueueThread};
-use report::{ContextReport, CountersReport, EventReport, QueueReport, SCHEMA, StatusReport};
+use report::{CountersReport, EventReport, QueueReport, SCHEMA, StatusReport};
 use switch::Switches;
 
 /// How many packets and notices are taken before anything else has its turn.
@@ -106,6 +109,8 @@ struct Daemon {
     /// Paths that turned out to take less than the IPv6 minimum, and the errors that told.
     narrow_paths: Vec<NarrowPath>,
     switches: Switches,
+    /// Lists of contexts that somebody waits for.
+    listings: VecDeque<Listing>,
     locators: Vec<LocalLocator>,
     preferences: Preferences,
     server: Server,
@@ -169,6 +174,7 @@ impl Daemon {
             send_errors: 0,
             narrow_paths: Vec::new(),
             switches: Switches::default(),
+            listings: VecDeque::new(),
             locators: Vec::new(),
             preferences,
             server,
@@ -240,6 +246,7 @@ impl Daemon {
                     self.kernel_mapping.hand_over();
                 }
                 Some(asked) = inputs.asked.recv() => self.answer(asked).await,
+                () = std::future::ready(()), if !self.listings.is_empty() => self.go_on_listing(),
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
             }
@@ -454,16 +461,7 @@ impl Daemon {
         let now = clock::now();
         let value = match request {
             Request::Status => in_json(serde_json::to_value(self.status(now))),
-            Request::Contexts => {
-                let contexts = self.endpoint.contexts();
-                let reports: Vec<_> = contexts
-                    .iter()
-                    .map(|view| {
-                        ContextReport::new(view, self.kernel_mapping.mapper(view.ulids), now)
-                    })
-                    .collect();
-                in_json(serde_json::to_value(reports))
-            }
+            Request::Contexts => return self.begin_listing(answer),
             Request::Locators => match host::status(&self.config.host()).await {
                 Ok(locators) => in_json(self.with_preferences(locators)),
                 Err(error) => Err(error.to_string()),
@@ -493,10 +491,7 @@ impl Daemon {
     }
 
     fn status(&self, now: Instant) -> StatusReport {
-        let contexts = self.endpoint.contexts();
-        let count = |test: &dyn Fn(&shim6_core::ContextView) -> bool| {
-            contexts.iter().filter(|view| test(view)).count()
-        };
+        let census = self.endpoint.census();
         let kernel = shimq_netfilter::queue::statistics().unwrap_or_default();
         StatusReport {
             schema: SCHEMA,
@@ -505,10 +500,10 @@ impl Daemon {
             ruleset: self.kernel.statement().to_string(),
             ruleset_losses: self.kernel.losses().0,
             ruleset_lost: self.kernel.losses().1,
-            contexts: contexts.len(),
-            established: count(&|view| view.state == State::Established),
-            exploring: count(&|view| view.reap != shim6_core::ReapState::Operational),
-            mapped: count(&|view| view.current != view.ulids.into()),
+            contexts: census.contexts,
+            established: census.established,
+            exploring: census.exploring,
+            mapped: census.mapped,
             exploration: self.endpoint.exploration().as_str(),
             locators: self.addresses(),
             datapath: self.kernel_mapping.report(self.config.datapath_mode()),
