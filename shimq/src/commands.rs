@@ -8,11 +8,12 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
+use crate::check::{self, CheckArgs};
 use crate::config::{Config, DEFAULT_SOCKET};
 use crate::control::{self, Request};
 use crate::demo::{self, DemoArgs};
 use crate::fork::{self, ForkArgs};
-use crate::operate::{self, SetCommand, SwitchArgs};
+use crate::operate::{self, DaemonArgs, SetCommand, SwitchArgs};
 use crate::tools::{self, CgaCommand, HbaCommand, KeygenArgs, ToolError};
 use crate::{daemon, host, preferences};
 
@@ -45,6 +46,10 @@ enum Command {
     /// Change a setting of the running daemon, until it ends.
     #[command(subcommand)]
     Set(SetCommand),
+    /// Have the daemon read its configuration file again (as SIGHUP does).
+    Reload(DaemonArgs),
+    /// Would this configuration file be taken? The exit status tells.
+    Check(CheckArgs),
     /// Print the nftables ruleset, for hosts that load it themselves.
     Rules(RulesArgs),
     /// Make a private key.
@@ -183,6 +188,8 @@ impl Command {
                 write!(io::stdout(), "{}", shimq_netfilter::rules::print(&rules))?;
                 Ok(ExitCode::SUCCESS)
             }
+            Self::Reload(args) => Ok(operate::reload(&args)?),
+            Self::Check(args) => Ok(check::check(&args)?),
             Self::Keygen(args) => Ok(tools::keygen(&args)?),
             Self::Cga(command) => Ok(tools::cga(&command)?),
             Self::Hba(command) => Ok(tools::hba(&command)?),

@@ -1,5 +1,6 @@
 //! shimq: IPv6 host multihoming (Shim6, RFC 5533 and RFC 5534) as an ordinary Linux program.
 
+mod check;
 mod clock;
 mod commands;
 mod config;

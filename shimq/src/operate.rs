@@ -135,6 +135,31 @@ pub(crate) fn set(command: &SetCommand) -> Result<ExitCode, ControlError> {
     }
 }
 
+/// Has the daemon read its configuration file again.
+///
+/// # Errors
+///
+/// [`ControlError`]; the daemon then goes on as it was.
+pub(crate) fn reload(daemon: &DaemonArgs) -> Result<ExitCode, ControlError> {
+    let value = control::ask(&daemon.socket, Request::Reload)?;
+    tell(daemon, &value, || {
+        let list = |key: &str| {
+            let keys = value[key].as_array().into_iter().flatten();
+            let keys: Vec<_> = keys.filter_map(Value::as_str).collect();
+            match keys.as_slice() {
+                [] => "nothing".to_owned(),
+                keys => keys.join(", "),
+            }
+        };
+        format!(
+            "changed: {}\nwaits for the next start: {}",
+            list("applied"),
+            list("next-start")
+        )
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn tell(args: &DaemonArgs, value: &Value, words: impl FnOnce() -> String) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if args.json {

@@ -5,6 +5,7 @@
 
 mod error;
 mod reap;
+mod reload;
 mod sections;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ use crate::host::{self, AddressMode, HostConfig, InterfaceChoice};
 use crate::preferences::{LocatorRule, Preferences};
 pub(crate) use error::ConfigError;
 use reap::Reap;
+pub(crate) use reload::Reread;
 pub(crate) use sections::Backend;
 use sections::{Datapath, DatapathMode, Exclude, HeuristicName, HookName, Limits, Trigger};
 
@@ -30,7 +32,7 @@ use sections::{Datapath, DatapathMode, Exclude, HeuristicName, HookName, Limits,
 pub(crate) const DEFAULT_SOCKET: &str = "/run/shimq/control.sock";
 
 /// What can be configured.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct Config {
     /// Interfaces whose prefixes become locators; `eth*` stands for all that begin so. All, if empty.
@@ -39,7 +41,8 @@ pub(crate) struct Config {
     exclude_interfaces: Vec<String>,
     /// `form`: a CGA for each prefix, beside the addresses that are there; `from-advertisements`: a
     /// CGA for each prefix that a router advertises, in place of the kernel's own (SLAAC);
-    /// `as-configured`: addresses and parameter files that are there.
+    /// `as-configured`: addresses that are there, of any kind, whose parameters (`ADDRESS.cga`) and
+    /// keys (`*.pem`) are in `state-dir`.
     addresses: Addresses,
     /// Security parameter of the CGAs that are formed, 0 to 2 (RFC 3972 §2).
     sec: u8,
@@ -57,6 +60,9 @@ pub(crate) struct Config {
     limits: Limits,
     exclude: Exclude,
     locators: Vec<LocatorRule>,
+    /// The file that this was read from.
+    #[serde(skip)]
+    file: Option<PathBuf>,
 }
 
 /// Who finds out which flows are worth a context.
@@ -106,6 +112,7 @@ impl Default for Config {
             limits: Limits::default(),
             exclude: Exclude::default(),
             locators: Vec::new(),
+            file: None,
         }
     }
 }
@@ -124,11 +131,14 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        let config: Self = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
+        let mut config: Self = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
             path: path.to_owned(),
             reason: error.to_string(),
         })?;
-        config.validate()?;
+        config
+            .validate()
+            .map_err(|error| error.located(path, &text))?;
+        config.file = Some(path.to_owned());
         Ok(config)
     }
 

@@ -11,7 +11,7 @@ use crate::control::PolicyWord;
 /// make.
 const PROBES_MAX: u32 = 16;
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Reap {
     /// Send Timeout; 10 to 100 are RECOMMENDED (RFC 5534 §7).
@@ -21,7 +21,7 @@ pub(super) struct Reap {
     /// Pairs that are probed at once when an exploration begins; RFC 5534 §4.3 wants one.
     initial_burst: u32,
     /// `random`, `disjoint-first`, `preference`, or `rtt`: which pairs are probed first.
-    exploration: PolicyWord,
+    pub(super) exploration: PolicyWord,
     /// Whether anything but the Send Timeout makes this host ask whether a pair still works.
     hints: bool,
 }
@@ -77,6 +77,19 @@ impl Reap {
             ));
         }
         warnings
+    }
+
+    /// Whether `other` is the same but for the order in which pairs are probed.
+    pub(super) fn differs_in_order_only(&self, other: &Self) -> bool {
+        self.in_the_order_of(other) == *other
+    }
+
+    /// The same with the order in which `other` probes.
+    pub(super) fn in_the_order_of(&self, other: &Self) -> Self {
+        Self {
+            exploration: other.exploration,
+            ..self.clone()
+        }
     }
 
     pub(super) fn apply(&self, core: &mut shim6_core::Config) {

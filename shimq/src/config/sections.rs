@@ -4,7 +4,7 @@ use serde::Deserialize;
 use shim6_core::{PacketCount, VolumeOrAge};
 use shimq_netfilter::rules::RulesetConfig;
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Datapath {
     /// `queue`: what the kernel can count it counts; `bpf`: and what it can map it maps, where BPF
@@ -50,7 +50,7 @@ pub(crate) enum Backend {
     Plain,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Trigger {
     /// When a flow is worth a context.
@@ -71,7 +71,7 @@ pub(super) enum HeuristicName {
     RespondOnly,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Limits {
     /// Contexts held at once; peers may begin three quarters of them.
@@ -80,7 +80,7 @@ pub(super) struct Limits {
     pub(super) contexts_per_site: usize,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Exclude {
     /// Peers that never get a context: `2001:db8::/32`, or an address.

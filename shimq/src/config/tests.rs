@@ -108,3 +108,39 @@ fn a_send_timeout_that_the_rfc_advises_against_is_warned_about() {
             .is_empty()
     );
 }
+
+#[test]
+fn a_value_that_cannot_be_is_refused_with_its_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shimq.toml");
+    for (text, line) in [
+        ("# ours\nsec = 3\n", 2),
+        ("sec = 0\n\n[reap]\nsend-timeout = 0\n", 4),
+        ("reap.send-timeout = 0\n", 1),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = Config::read(Some(&path)).unwrap_err().to_string();
+        let place = format!("{}:{line}: ", path.display());
+        assert!(error.starts_with(&place), "{error}");
+    }
+}
+
+#[test]
+fn a_file_read_again_changes_what_can_change_and_leaves_the_rest_to_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shimq.toml");
+    std::fs::write(&path, "sec = 0\n").unwrap();
+    let config = Config::read(Some(&path)).unwrap();
+    assert_eq!(config.reread().unwrap().applied, Vec::<&str>::new());
+    let changed = "sec = 1\n[exclude]\nports = [53]\n\
+                   [reap]\nexploration = 'random'\nsend-timeout = 20\n";
+    std::fs::write(&path, changed).unwrap();
+    let reread = config.reread().unwrap();
+    assert_eq!(reread.applied, ["exclude", "reap.exploration"]);
+    assert_eq!(reread.next_start, ["sec", "reap"]);
+    assert_eq!(reread.config.rules().unwrap().excluded_ports, [53]);
+    assert_eq!(reread.config.host().sec, 0, "as it runs");
+    assert_eq!(reread.config.core().send_timeout, Duration::from_secs(15));
+    std::fs::write(&path, "sec = 9\n").unwrap();
+    assert!(reread.config.reread().is_err());
+}

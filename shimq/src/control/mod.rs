@@ -31,6 +31,8 @@ pub(crate) enum Request {
     Monitor,
     /// Move contexts to another pair, if that answers.
     Switch(SwitchRequest),
+    /// Read the configuration file again.
+    Reload,
     /// Probe pairs in another order.
     SetExploration {
         /// In which.

@@ -189,6 +189,20 @@ impl Kernel {
         !self.watched.is_empty()
     }
 
+    /// Lets packets of other peers and ports pass than so far; of `rules` nothing else counts.
+    pub(crate) fn set_exclusions(&mut self, rules: &RulesetConfig) -> Result<(), RulesError> {
+        let (peers, ports) = (&rules.excluded_peers, &rules.excluded_ports);
+        if (peers, ports) == (&self.rules.excluded_peers, &self.rules.excluded_ports) {
+            return Ok(());
+        }
+        if let Some(ruleset) = &mut self.ruleset {
+            ruleset.set_exclusions(peers, ports)?;
+        }
+        self.rules.excluded_peers.clone_from(peers);
+        self.rules.excluded_ports.clone_from(ports);
+        Ok(())
+    }
+
     /// Packets of these addresses, and no others, may get contexts.
     pub(crate) fn set_identities(&mut self, identities: &[Ipv6Addr]) {
         let wanted: BTreeSet<_> = identities.iter().copied().collect();

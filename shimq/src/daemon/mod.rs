@@ -23,6 +23,7 @@ mod listing;
 mod log;
 mod prefer;
 mod queues;
+mod reload;
 mod report;
 mod switch;
 
@@ -208,6 +209,7 @@ impl Daemon {
     async fn turn(&mut self, inputs: &mut Inputs) -> Result<(), DaemonError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Thread)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Thread)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Thread)?;
         let mut poll = tokio::time::interval(counting::INTERVAL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut watch = tokio::time::interval(WATCH);
@@ -249,6 +251,7 @@ impl Daemon {
                 () = std::future::ready(()), if !self.listings.is_empty() => self.go_on_listing(),
                 _ = terminate.recv() => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
+                _ = hangup.recv() => self.reload_for_signal(),
             }
             self.carry_out().await;
         }
@@ -474,6 +477,7 @@ impl Daemon {
                 self.switches.begin(&mut self.endpoint, switch, answer, now);
                 return;
             }
+            Request::Reload => self.reload().map_err(|error| error.to_string()),
             Request::SetExploration {
                 policy: PolicyWord(policy),
             } => {

@@ -19,16 +19,21 @@ impl Daemon {
             ));
         }
         self.preferences.set(rule);
-        for locator in &mut self.locators {
-            locator.preference = self.preferences.of(locator.address);
-        }
         tracing::info!(prefix = %rule.prefix, ?rule, "locators are preferred otherwise");
-        self.endpoint
-            .handle_local_locators(clock::now(), &self.locators);
+        self.prefer();
         let report =
             |locator: &LocalLocator| PreferenceReport::new(locator.address, locator.preference);
         let reports: Vec<_> = self.locators.iter().filter(is_about).map(report).collect();
         serde_json::to_value(reports).map_err(|error| error.to_string())
+    }
+
+    /// Applies the preferences, and tells the peers of what changed.
+    pub(super) fn prefer(&mut self) {
+        for locator in &mut self.locators {
+            locator.preference = self.preferences.of(locator.address);
+        }
+        self.endpoint
+            .handle_local_locators(clock::now(), &self.locators);
     }
 
     /// `shimq locators`: what the kernel and the files tell, and the preferences.

@@ -25,6 +25,7 @@ mod narrow_paths;
 mod plain_peers;
 mod preferences;
 mod refusals;
+mod reload;
 mod renumbering;
 mod triggers;
 mod ways_out;
