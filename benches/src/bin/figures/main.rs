@@ -11,6 +11,7 @@
 
 mod arrivals;
 mod choice;
+mod costs;
 mod cuts;
 mod live;
 mod plots;
@@ -46,6 +47,9 @@ struct Arguments {
     /// The program; the one beside this one if not given.
     #[arg(long)]
     shimq: Option<PathBuf>,
+    /// What `make costs` has measured; without it two figures are left out.
+    #[arg(long, default_value = "target/costs/costs.json")]
+    costs: PathBuf,
     /// Where the report, the plots and the data go.
     #[arg(long, default_value = "target/figures")]
     out: PathBuf,
@@ -97,6 +101,7 @@ fn run(arguments: &Arguments) -> Result<(), LabError> {
             lab.timeouts()?,
         ]);
     }
+    sections.extend(costs::sections(&arguments.costs, folder)?);
     progress.finish_and_clear();
     machine.look_again();
     let told = report::write(&sections, &machine, folder)?;
