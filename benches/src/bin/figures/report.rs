@@ -51,8 +51,9 @@ pub(crate) fn write(
     // Writing to a String cannot fail, here and below.
     let _ = writeln!(
         page,
-        "Workshop paper: de la Oliva et al. and Barré et al. on REAP and LinShim6, SIGCOMM IPv6'07. \
-         Journal paper: LinShim6, Computer Networks 2011. {}.\n",
+        "Workshop paper: S. Barré, O. Bonaventure, Improved Path Exploration in shim6-based \
+         Multihoming, 2007. Journal paper: S. Barré, J. Ronan, O. Bonaventure, Implementation and \
+         evaluation of the Shim6 protocol in the Linux kernel, Computer Networks 2011. {}.\n",
         machine.describe()
     );
     let mut told = String::new();
