@@ -41,6 +41,9 @@ pub struct Config {
     /// Pairs that are probed at once when an exploration begins; RFC 5534 §4.3 wants one.
     pub initial_burst: u32,
 
+    /// Probes a second that this host sends of itself, over all contexts; as many again at once after a
+    /// quiet second. Answers to the probes of peers are not counted.
+    pub probes_per_second: u32,
     /// How long a pair that took over is stayed on, though a better one may work again; longer after
     /// each return that did not last.
     pub return_interval: Duration,
@@ -97,6 +100,7 @@ impl Default for Config {
             max_probe_timeout: secs(60),
             exploration: ExplorationPolicy::default(),
             initial_burst: 1,
+            probes_per_second: 10_000,
             return_interval: secs(60),
             hints: true,
             suspicious_silence: Duration::from_millis(60),

@@ -42,6 +42,7 @@ pub struct Endpoint {
     pub(crate) events: VecDeque<Event>,
     /// What all contexts learned of pairs.
     pub(crate) history: History,
+    pub(crate) probe_budget: Budget,
     /// Kept between calls so that a timer that finds nothing to do allocates nothing.
     pub(crate) reap_outbox: Vec<(LocatorPair, Message)>,
     pub(crate) heuristic: Box<dyn Heuristic>,
@@ -67,6 +68,7 @@ impl Endpoint {
             shares: Shares::default(),
             events: VecDeque::new(),
             history: History::default(),
+            probe_budget: Budget::new(config.probes_per_second),
             reap_outbox: Vec::new(),
             heuristic,
             candidates: BTreeMap::new(),

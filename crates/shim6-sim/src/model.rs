@@ -235,6 +235,9 @@ impl Model {
             let nominal = config.initial_probe_timeout * (1 << doublings);
             let least = if follows_questions {
                 config.test_timeout / QUESTIONS_MAX
+            } else if pace.unheard == 1 {
+                // A pair that others have reason to doubt is asked once, for as long.
+                config.test_timeout
             } else {
                 // A fifth less is within the randomisation.
                 nominal.min(config.max_probe_timeout) * 4 / 5

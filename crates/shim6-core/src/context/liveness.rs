@@ -27,6 +27,7 @@ impl Endpoint {
             rng: &mut self.rng,
             account: &context.account,
             history: &mut self.history,
+            probe_budget: &mut self.probe_budget,
             announced: &context.announcement,
             acknowledged: &context.acknowledged,
             peer: &context.peer,

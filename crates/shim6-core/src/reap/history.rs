@@ -94,11 +94,18 @@ impl History {
     /// A probe on `pair` was answered after `round_trip`.
     pub(crate) fn note_answer(&mut self, pair: LocatorPair, round_trip: Duration, now: Instant) {
         if let Some(path) = self.path(pair, now) {
-            path.trust.answered = now;
             path.round_trip = Some(
                 path.round_trip
                     .map_or(RoundTrip::first(round_trip), |known| known.and(round_trip)),
             );
+        }
+        self.note_working(pair, now);
+    }
+
+    /// A probe on `pair` arrived.
+    pub(crate) fn note_working(&mut self, pair: LocatorPair, now: Instant) {
+        if let Some(path) = self.path(pair, now) {
+            path.trust.answered = now;
         }
         for address in [pair.local, pair.peer] {
             if let Some(trust) = self.address(address, now) {

@@ -20,6 +20,7 @@ use rand_core::RngCore;
 use shim6_wire::{ContextTag, Message, Probe, ProbeState};
 
 use crate::account::Account;
+use crate::budget::Budget;
 use crate::config::Config;
 use crate::event::Cause;
 use crate::locator::{Announcement, PeerLocators};
@@ -59,6 +60,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) account: &'a Account,
     /// What all contexts of this host learned of pairs.
     pub(crate) history: &'a mut History,
+    /// Probes that nobody asked for, of all contexts.
+    pub(crate) probe_budget: &'a mut Budget,
     /// Ls(local).
     pub(crate) announced: &'a Announcement,
     /// Ls(local) as the peer has it: from elsewhere it takes no probe (RFC 5533 §12.4).
@@ -207,7 +210,7 @@ impl Reap {
             if self.state == State::InboundOk {
                 cx.account.start_send_timer(cx.now);
             }
-            self.probe_next(cx);
+            self.probe_if_affordable(cx);
         }
         None
     }
@@ -277,7 +280,7 @@ impl Reap {
         if test && began {
             self.ask_first(cx.current, cause, cx);
         }
-        self.probe_next(cx);
+        self.probe_if_affordable(cx);
         began.then_some(Outcome::Began { silence })
     }
 
@@ -302,7 +305,7 @@ impl Reap {
             exploration.target = Some(target);
         }
         self.ask_for_move(target, cx);
-        self.probe_next(cx);
+        self.probe_if_affordable(cx);
         Some(Outcome::Began {
             silence: Duration::ZERO,
         })

@@ -12,6 +12,9 @@ use crate::context::{Standing, weight};
 use crate::event::Cause;
 use crate::pair::LocatorPair;
 
+/// How long a probe waits that is over the budget, on average.
+const DEFERRAL: Duration = Duration::from_millis(250);
+
 /// Questions to a pair that was never doubted for nothing.
 const QUESTIONS_MIN: u32 = 5;
 
@@ -33,6 +36,8 @@ pub(super) struct Questions {
     /// The next one last.
     pairs: Vec<LocatorPair>,
     spacing: Duration,
+    /// What all of them have together.
+    time: Duration,
 }
 
 impl Reap {
@@ -55,9 +60,11 @@ impl Reap {
         };
         let time = self.round_trip().nearly_always();
         let time = time.max(cx.config.test_timeout);
+        let time = time.min(cx.config.initial_probe_timeout);
         self.questions = Some(Questions {
             pairs: vec![pair; count as usize],
-            spacing: time.min(cx.config.initial_probe_timeout) / count,
+            spacing: time / count,
+            time,
         });
     }
 
@@ -111,10 +118,11 @@ impl Reap {
         cx: &mut Surroundings<'_>,
     ) -> Outcome {
         let patience = self.round_trip().nearly_always();
-        for pair in self.reports.unseen(cx.now, patience) {
-            if Some(pair) != proven {
+        if let Some(proven) = proven {
+            for pair in self.reports.unseen(cx.now, patience) {
                 cx.history.note_failure(pair, cx.now);
             }
+            cx.history.note_working(proven, cx.now);
         }
         self.probe_due = None;
         self.questions = None;
@@ -130,13 +138,32 @@ impl Reap {
         self.exploration.take()
     }
 
+    /// Probes the next pair, unless all contexts together probe too much already: then a little later.
+    ///
+    /// A failed uplink makes every context explore at once. Each keeps the RFC's pace for itself, and
+    /// all of them this one, so that neither the peers nor the links that are left drown in probes.
+    pub(super) fn probe_if_affordable(&mut self, cx: &mut Surroundings<'_>) {
+        if cx.probe_budget.spend(cx.now) {
+            self.probe_next(cx);
+        } else {
+            self.probe_due = Some(cx.now + randomised(DEFERRAL, 100, cx.rng));
+        }
+    }
+
     /// Probes the next pair of the round and sets the timer for the one after it.
     ///
     //= https://www.rfc-editor.org/rfc/rfc5534#section-4.3
     //= id=R-015
     //# However, all nodes MUST perform this process sequentially and with exponential back-off.
     pub(super) fn probe_next(&mut self, cx: &mut Surroundings<'_>) {
+        let undoubted = self.exploration.is_some_and(|it| it.target.is_some());
         if let Some(questions) = &mut self.questions {
+            // Others learned meanwhile that an address of it is dead: that is no time to insist.
+            if !undoubted && cx.history.doubts(cx.current, cx.now) > 0 && questions.pairs.len() > 1
+            {
+                questions.spacing = questions.time;
+                questions.pairs.truncate(1);
+            }
             let next = questions.pairs.pop().filter(|&pair| cx.may_probe(pair));
             if let Some(pair) = next {
                 self.probe_due = Some(cx.now + questions.spacing);
