@@ -44,16 +44,32 @@ pub(crate) enum ConfigError {
         /// What is possible.
         reason: &'static str,
     },
+    /// A value that cannot be, in one of several sections with the same name.
+    #[error("{error}")]
+    InSection {
+        /// The section, from 0 on.
+        number: usize,
+        /// What is wrong there.
+        error: Box<ConfigError>,
+    },
 }
 
 impl ConfigError {
+    /// The same in the section `number`, from 0 on, of those that have the name of the key's table.
+    pub(super) fn in_section(self, number: usize) -> Self {
+        Self::InSection {
+            number,
+            error: Box::new(self),
+        }
+    }
+
     /// The same with the place in `text`, the content of `path`, where the key is; as it is if that
     /// cannot be told.
     pub(super) fn located(self, path: &Path, text: &str) -> Self {
-        let Self::Value { key, .. } = &self else {
-            return self;
-        };
-        match line_of(text, key) {
+        let line = self
+            .place()
+            .and_then(|(key, number)| line_of(text, key, number));
+        match line {
             Some(line) => Self::Located {
                 path: path.to_owned(),
                 line,
@@ -62,20 +78,32 @@ impl ConfigError {
             None => self,
         }
     }
+
+    /// The key that is wrong, and in which of several sections; `None` if it is not about a key.
+    fn place(&self) -> Option<(&'static str, usize)> {
+        match self {
+            Self::Value { key, .. } => Some((key, 0)),
+            Self::InSection { number, error } => error.place().map(|(key, _)| (key, *number)),
+            Self::Unreadable { .. } | Self::Syntax { .. } | Self::Located { .. } => None,
+        }
+    }
 }
 
-/// The line, from 1 on, on which a key of a table is set.
-fn line_of(text: &str, key: &str) -> Option<usize> {
+/// The line, from 1 on, on which a key of a table is set: of several with one name, of the table
+/// `number`, from 0 on.
+fn line_of(text: &str, key: &str, number: usize) -> Option<usize> {
     let (wanted_table, wanted_key) = key.rsplit_once('.').unwrap_or(("", key));
-    let mut table = "";
-    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+    let (mut table, mut before) = ("", 0);
+    for (line_number, line) in (1..).zip(text.lines().map(str::trim)) {
         if let Some(header) = line.strip_prefix('[') {
-            table = header.trim_matches(['[', ']', ' ']);
+            before += usize::from(table == wanted_table);
+            let header = header.trim_start_matches('[');
+            table = header.split(']').next().unwrap_or(header).trim();
         } else if let Some((name, _)) = line.split_once('=') {
             let name = name.trim();
-            let is_wanted = table == wanted_table && name == wanted_key;
-            if is_wanted || (table.is_empty() && name == key) {
-                return Some(number);
+            let is_wanted = table == wanted_table && before == number && name == wanted_key;
+            if is_wanted || (table.is_empty() && (name == key || name == wanted_table)) {
+                return Some(line_number);
             }
         }
     }

@@ -4,6 +4,7 @@
 //! names the line; a value that the RFCs advise against is taken, with a warning.
 
 mod error;
+mod interfaces;
 mod reap;
 mod reload;
 mod sections;
@@ -20,7 +21,7 @@ use serde::Deserialize;
 use shim6_core::{Heuristic, KernelRule, PacketCount, RespondOnly, VolumeOrAge};
 use shimq_netfilter::rules::{self, InputHook, Mode, Prefix, RulesetConfig};
 
-use crate::host::{self, AddressMode, HostConfig, InterfaceChoice};
+use crate::host::{self, AddressMode, HostConfig, InterfaceChoice, InterfaceRule};
 use crate::preferences::{LocatorRule, Preferences};
 pub(crate) use error::ConfigError;
 use reap::Reap;
@@ -60,6 +61,8 @@ pub(crate) struct Config {
     limits: Limits,
     exclude: Exclude,
     locators: Vec<LocatorRule>,
+    /// Key and Sec value of the CGAs on some interfaces, in place of `key.pem` and `sec`.
+    interface: Vec<InterfaceRule>,
     /// The file that this was read from.
     #[serde(skip)]
     file: Option<PathBuf>,
@@ -112,6 +115,7 @@ impl Default for Config {
             limits: Limits::default(),
             exclude: Exclude::default(),
             locators: Vec::new(),
+            interface: Vec::new(),
             file: None,
         }
     }
@@ -200,9 +204,11 @@ impl Config {
                 .iter()
                 .any(|other| other.prefix == rule.prefix)
             {
-                return refuse("locators.prefix", rule.prefix.to_string(), "once only");
+                return refuse("locators.prefix", rule.prefix.to_string(), "once only")
+                    .map_err(|error| error.in_section(index));
             }
         }
+        interfaces::validate(&self.interface, self.addresses)?;
         self.excluded_peers().map(|_| ())
     }
 
@@ -225,6 +231,7 @@ impl Config {
             },
             sec: self.sec,
             key_bits: self.key_bits,
+            rules: self.interface.clone(),
             state_dir: self.state_dir.clone(),
         }
     }

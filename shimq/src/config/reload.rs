@@ -49,6 +49,7 @@ impl Config {
             ("trigger", self.trigger != new.trigger),
             ("reap", !self.reap.differs_in_order_only(&new.reap)),
             ("limits", self.limits != new.limits),
+            ("interface", self.interface != new.interface),
         ];
         let differing = |keys: &[(&'static str, bool)]| {
             let differing = keys.iter().filter(|(_, differs)| *differs);
@@ -59,6 +60,7 @@ impl Config {
         (config.trigger, config.ruleset) = (self.trigger.clone(), self.ruleset);
         (config.addresses, config.sec, config.key_bits) = (self.addresses, self.sec, self.key_bits);
         config.interfaces.clone_from(&self.interfaces);
+        config.interface.clone_from(&self.interface);
         config
             .exclude_interfaces
             .clone_from(&self.exclude_interfaces);

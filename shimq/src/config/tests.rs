@@ -77,6 +77,23 @@ fn values_that_cannot_be_are_refused_with_what_can() {
         ("[reap]\ninitial-burst = 0", "1 to 16"),
         ("[reap]\ninitial-probes = 17", "1 to 16"),
         ("[reap]\nexploration = 'best'", "disjoint-first"),
+        ("[[interface]]\nsec = 1", "name"),
+        ("[[interface]]\nname = ''", "eth*"),
+        ("[[interface]]\nname = 'e*0'", "eth*"),
+        ("[[interface]]\nname = 'eth0'\nsec = 3", "0, 1 or 2"),
+        (
+            "[[interface]]\nname = 'eth0'\nkey = '../a.pem'",
+            "isp-a.pem",
+        ),
+        ("[[interface]]\nname = 'eth0'\nkey = 'a.cga'", "isp-a.pem"),
+        (
+            "[[interface]]\nname = 'eth*'\n[[interface]]\nname = 'eth0'",
+            "first that matches",
+        ),
+        (
+            "addresses = 'as-configured'\n[[interface]]\nname = 'eth0'",
+            "addresses that shimq forms",
+        ),
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.contains(what), "{text}: {error}");
@@ -117,6 +134,11 @@ fn a_value_that_cannot_be_is_refused_with_its_file_and_line() {
         ("# ours\nsec = 3\n", 2),
         ("sec = 0\n\n[reap]\nsend-timeout = 0\n", 4),
         ("reap.send-timeout = 0\n", 1),
+        (
+            "[[interface]]\nname = 'eth0'\nsec = 0\n[[interface]] # B\nname = 'eth1'\nsec = 3\n",
+            6,
+        ),
+        ("sec = 1\ninterface = [{ name = 'eth0', sec = 3 }]\n", 2),
     ] {
         std::fs::write(&path, text).unwrap();
         let error = Config::read(Some(&path)).unwrap_err().to_string();
@@ -133,13 +155,15 @@ fn a_file_read_again_changes_what_can_change_and_leaves_the_rest_to_the_next_sta
     let config = Config::read(Some(&path)).unwrap();
     assert_eq!(config.reread().unwrap().applied, Vec::<&str>::new());
     let changed = "sec = 1\n[exclude]\nports = [53]\n\
-                   [reap]\nexploration = 'random'\nsend-timeout = 20\n";
+                   [reap]\nexploration = 'random'\nsend-timeout = 20\n\
+                   [[interface]]\nname = 'eth0'\nsec = 0\n";
     std::fs::write(&path, changed).unwrap();
     let reread = config.reread().unwrap();
     assert_eq!(reread.applied, ["exclude", "reap.exploration"]);
-    assert_eq!(reread.next_start, ["sec", "reap"]);
+    assert_eq!(reread.next_start, ["sec", "reap", "interface"]);
     assert_eq!(reread.config.rules().unwrap().excluded_ports, [53]);
     assert_eq!(reread.config.host().sec, 0, "as it runs");
+    assert_eq!(reread.config.host().rules, []);
     assert_eq!(reread.config.core().send_timeout, Duration::from_secs(15));
     std::fs::write(&path, "sec = 9\n").unwrap();
     assert!(reread.config.reread().is_err());

@@ -45,6 +45,12 @@ pub(crate) enum HostError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The configuration names a key outside the state directory that is not there.
+    #[error(
+        "key file {0} is not there: make it with `shimq keygen --output {0}`, or correct `key` in the \
+         configuration; only keys of the state directory are made by themselves"
+    )]
+    NoSuchKey(PathBuf),
     /// The state directory cannot be used.
     #[error("state directory: {path}: {source}: let this user own and write it, mode 0700")]
     Store {

@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 use super::advertised::Advertised;
 use super::lifetime::{Lifetime, Lifetimes};
 use super::netlink::Kernel;
+use super::owner::{Owner, Owners};
 use super::prefixes::{PREFIX_LEN, PrefixState, prefixes};
 use super::store::{Parameters, Store};
 use super::watch::{InterfaceAddress, News, Snapshot};
@@ -39,8 +40,7 @@ type Place = (String, SubnetPrefix);
 pub(super) struct Former {
     kernel: Kernel,
     store: Store,
-    key: Arc<SigningKey>,
-    sec: u8,
+    owners: Owners,
     rng: ChaCha20Rng,
     /// Where prefixes come from; `None` if from the addresses of others.
     advertised: Option<Advertised>,
@@ -60,22 +60,24 @@ impl Drop for Former {
 }
 
 impl Former {
-    /// Starts with the addresses that were formed before with this key.
-    ///
-    /// `sec` is the security parameter of new addresses, 0 to 2 (RFC 3972 §2).
+    /// Starts with the addresses that were formed before with the keys that the interfaces have now.
     pub(super) fn new(
         kernel: Kernel,
         store: Store,
-        key: Arc<SigningKey>,
-        sec: u8,
+        owners: Owners,
         rng: ChaCha20Rng,
         advertised: Option<Advertised>,
     ) -> Result<Self, HostError> {
         let mut formed: BTreeMap<Place, (Ipv6Addr, Arc<Pds>)> = BTreeMap::new();
         for interface in store.formed_interfaces()? {
+            let key = owners.of(&interface).key.public_key();
             for (address, pds) in store.formed(&interface)? {
-                if pds.public_key() != key.public_key() {
-                    tracing::warn!(%address, "ignored: formed with another key than key.pem");
+                if pds.public_key() != key {
+                    tracing::warn!(
+                        %address,
+                        interface,
+                        "ignored: formed with another key than this interface has now"
+                    );
                     continue;
                 }
                 // Two for one prefix: the writer was killed after a collision.
@@ -88,13 +90,10 @@ impl Former {
                 }
             }
         }
-        // Refuses a Sec value without a generation procedure before anything is done.
-        Search::new(key.public_key(), &[], sec, Modifier::default())?;
         Ok(Self {
             kernel,
             store,
-            key,
-            sec,
+            owners,
             rng,
             advertised,
             formed,
@@ -321,7 +320,7 @@ impl Former {
     /// Searches a modifier for a place on another thread.
     fn search(&mut self, place: Place) {
         let start = random_modifier(&mut self.rng);
-        let (key, sec) = (Arc::clone(&self.key), self.sec);
+        let Owner { key, sec } = self.owners.of(&place.0).clone();
         let unwanted = Arc::clone(&self.unwanted);
         self.searches.spawn_blocking(move || {
             let found = search(&key, place.1, sec, start, &unwanted);

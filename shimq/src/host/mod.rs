@@ -4,6 +4,7 @@
 //! rtnetlink:
 //!
 //! * [`form`]: one CGA for each global or unique local /64 prefix of the chosen interfaces;
+//! * [`owner`]: with which key, interface by interface;
 //! * [`advertised`]: these prefixes, where shimq forms addresses in place of the kernel;
 //! * [`prefer`]: new outgoing connections choose it;
 //! * [`routing`]: packets from it leave by its own interface's routers;
@@ -30,6 +31,7 @@ mod keeper;
 mod lifetime;
 mod local;
 mod netlink;
+mod owner;
 mod prefer;
 mod prefixes;
 mod release;
@@ -61,10 +63,12 @@ use form::Former;
 use held::Held;
 use keeper::{Keeper, Source};
 use netlink::Kernel;
+use owner::Owners;
 use store::Store;
 use watch::{Snapshot, Watch};
 
 pub(crate) use error::HostError;
+pub(crate) use owner::InterfaceRule;
 pub(crate) use release::{Removed, release};
 pub(crate) use status::{LocatorStatus, status};
 
@@ -120,8 +124,11 @@ pub(crate) struct HostConfig {
     /// Security parameter of the addresses that are formed, 0 to 2: each step makes forming and
     /// forging an address 65 536 times as much work (RFC 3972 §2).
     pub(crate) sec: u8,
-    /// Length of the RSA key that is made at the first start, in bits, at least 1024.
+    /// Length of the RSA keys that are made at the first start, in bits, at least 1024.
     pub(crate) key_bits: usize,
+    /// Key and Sec value of the addresses that are formed on some interfaces; the first that matches
+    /// holds.
+    pub(crate) rules: Vec<InterfaceRule>,
     /// Where key and parameters are kept.
     pub(crate) state_dir: PathBuf,
 }
@@ -133,6 +140,7 @@ impl Default for HostConfig {
             addresses: AddressMode::default(),
             sec: 1,
             key_bits: 2048,
+            rules: Vec::new(),
             state_dir: DEFAULT_STATE_DIR.into(),
         }
     }
@@ -212,25 +220,19 @@ impl Host {
         let mut rng = child(rng);
         let kernel = Kernel::connect()?;
         let watch = Watch::start(kernel.clone()).await?;
-        check_interfaces(&config.interfaces, watch.snapshot())?;
+        check_interfaces(&config, watch.snapshot())?;
         let store = Store::new(&config.state_dir);
         store.prepare()?;
         // A daemon that was killed could not.
         autoconf::restore(&store)?;
         let (source, keys) = match config.addresses {
             mode @ (AddressMode::Form | AddressMode::FromAdvertisements) => {
-                let key = load_or_make_key(&store, config.key_bits, child(&mut rng)).await?;
+                let owners = Owners::load(&config, &store, &mut rng).await?;
+                let keys = owners.keys();
                 let advertised = (mode == AddressMode::FromAdvertisements)
                     .then(|| Advertised::new(Autoconf::new(store.clone())));
-                let former = Former::new(
-                    kernel.clone(),
-                    store.clone(),
-                    Arc::clone(&key),
-                    config.sec,
-                    rng,
-                    advertised,
-                )?;
-                (Source::Form(Box::new(former)), vec![key])
+                let former = Former::new(kernel.clone(), store.clone(), owners, rng, advertised)?;
+                (Source::Form(Box::new(former)), keys)
             }
             AddressMode::AsConfigured => {
                 let parameters = store.configured()?;
@@ -331,30 +333,13 @@ fn check_capability() -> Result<(), HostError> {
     }
 }
 
-/// Whether the interfaces that are allowed by their full name are there.
-fn check_interfaces(choice: &InterfaceChoice, snapshot: &Snapshot) -> Result<(), HostError> {
-    let missing = choice
-        .allow
-        .iter()
-        .find(|name| !name.ends_with('*') && snapshot.interface_named(name).is_none());
+/// Whether the interfaces that are allowed or have a rule by their full name are there.
+fn check_interfaces(config: &HostConfig, snapshot: &Snapshot) -> Result<(), HostError> {
+    let rules = config.rules.iter().map(|rule| &rule.name);
+    let mut names = config.interfaces.allow.iter().chain(rules);
+    let missing =
+        names.find(|name| !name.ends_with('*') && snapshot.interface_named(name).is_none());
     missing.map_or(Ok(()), |name| Err(HostError::NoSuchInterface(name.clone())))
-}
-
-/// The key of this host, made now if there is none.
-async fn load_or_make_key(
-    store: &Store,
-    bits: usize,
-    mut rng: ChaCha20Rng,
-) -> Result<Arc<SigningKey>, HostError> {
-    if let Some(key) = store.key()? {
-        return Ok(Arc::new(key));
-    }
-    let made = tokio::task::spawn_blocking(move || SigningKey::generate(bits, &mut rng)).await;
-    let key =
-        made.map_err(|error| HostError::netlink("making a key", std::io::Error::other(error)))??;
-    store.save_key(&key)?;
-    tracing::info!(bits, "key made");
-    Ok(Arc::new(key))
 }
 
 /// A generator that can move to another thread.

@@ -5,7 +5,7 @@
 //! ```text
 //! STATE_DIR/                      mode 0700
 //!   key.pem                       PKCS#8, mode 0600
-//!   NAME.pem                      more keys, for addresses as configured
+//!   NAME.pem                      more keys, for single interfaces or addresses as configured
 //!   ADDRESS.cga                   parameters of an address as configured (RFC 3972 section 3 octets)
 //!   formed/INTERFACE/ADDRESS.cga  parameters of an address that shimq formed, for `form`
 //!   autoconf/INTERFACE            the kernel's setting while shimq forms addresses in its place
@@ -28,6 +28,9 @@ use super::HostError;
 
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
+
+/// The key of this host.
+pub(super) const KEY_FILE: &str = "key.pem";
 
 /// Ending of the name of a parameters file.
 const PARAMETERS: &str = "cga";
@@ -56,32 +59,32 @@ impl Store {
             .map_err(HostError::store(&self.root))
     }
 
-    /// The key of this host; `None` before the first start.
-    pub(super) fn key(&self) -> Result<Option<SigningKey>, HostError> {
-        read_key(&self.key_path())
+    /// The key in `file` of the directory, or elsewhere if that is absolute; `None` if it is not there.
+    pub(super) fn key(&self, file: &Path) -> Result<Option<SigningKey>, HostError> {
+        read_key(&self.root.join(file))
     }
 
     /// Every key: that of this host first, if there is one.
     pub(super) fn keys(&self) -> Result<Vec<SigningKey>, HostError> {
-        let first = self.key_path();
+        let first = self.root.join(KEY_FILE);
         let all = list(&self.root).map_err(HostError::store(&self.root))?;
         let others = all.into_iter().filter(|path| {
             *path != first && path.extension().is_some_and(|ending| ending == "pem")
         });
-        let mut keys: Vec<_> = self.key()?.into_iter().collect();
+        let mut keys: Vec<_> = read_key(&first)?.into_iter().collect();
         for path in others {
             keys.extend(read_key(&path)?);
         }
         Ok(keys)
     }
 
-    /// Keeps the first key.
+    /// Keeps a key in `file` of the directory.
     ///
     /// # Errors
     ///
     /// [`HostError::Store`], also if there is a key already: it is not overwritten.
-    pub(super) fn save_key(&self, key: &SigningKey) -> Result<(), HostError> {
-        let path = self.key_path();
+    pub(super) fn save_key(&self, file: &Path, key: &SigningKey) -> Result<(), HostError> {
+        let path = self.root.join(file);
         write(&path, key.to_pem()?.as_bytes(), RenameFlags::NOREPLACE)
             .map_err(HostError::store(&path))
     }
@@ -163,10 +166,6 @@ impl Store {
 
     fn autoconf_directory(&self) -> PathBuf {
         self.root.join("autoconf")
-    }
-
-    fn key_path(&self) -> PathBuf {
-        self.root.join("key.pem")
     }
 
     fn formed_directory(&self, interface: &str) -> PathBuf {
@@ -296,20 +295,26 @@ mod tests {
     #[test]
     fn a_key_comes_back_as_it_was_saved_and_only_its_owner_can_read_it() {
         let (_directory, store) = store();
-        assert!(store.key().unwrap().is_none());
+        assert!(store.key(KEY_FILE.as_ref()).unwrap().is_none());
         let key = key(1);
-        store.save_key(&key).unwrap();
-        assert_eq!(store.key().unwrap().unwrap().public_key(), key.public_key());
-        assert_eq!((mode(&store.root), mode(&store.key_path())), (0o700, 0o600));
+        store.save_key(KEY_FILE.as_ref(), &key).unwrap();
+        assert_eq!(
+            store.key(KEY_FILE.as_ref()).unwrap().unwrap().public_key(),
+            key.public_key()
+        );
+        assert_eq!(
+            (mode(&store.root), mode(&store.root.join(KEY_FILE))),
+            (0o700, 0o600)
+        );
     }
 
     #[test]
     fn a_key_is_never_overwritten() {
         let (_directory, store) = store();
-        store.save_key(&key(1)).unwrap();
-        let before = fs::read(store.key_path()).unwrap();
-        assert!(store.save_key(&key(2)).is_err());
-        assert_eq!(fs::read(store.key_path()).unwrap(), before);
+        store.save_key(KEY_FILE.as_ref(), &key(1)).unwrap();
+        let before = fs::read(store.root.join(KEY_FILE)).unwrap();
+        assert!(store.save_key(KEY_FILE.as_ref(), &key(2)).is_err());
+        assert_eq!(fs::read(store.root.join(KEY_FILE)).unwrap(), before);
         assert_eq!(
             list(&store.root).unwrap().len(),
             1,
@@ -320,13 +325,13 @@ mod tests {
     #[test]
     fn a_corrupt_key_is_an_error_that_names_the_file_and_leaves_it_alone() {
         let (_directory, store) = store();
-        fs::write(store.key_path(), "no key").unwrap();
-        let error = store.key().unwrap_err().to_string();
+        fs::write(store.root.join(KEY_FILE), "no key").unwrap();
+        let error = store.key(KEY_FILE.as_ref()).unwrap_err().to_string();
         assert!(
             error.contains("key.pem") && error.contains("move it away"),
             "{error}"
         );
-        assert_eq!(fs::read(store.key_path()).unwrap(), b"no key");
+        assert_eq!(fs::read(store.root.join(KEY_FILE)).unwrap(), b"no key");
     }
 
     #[test]

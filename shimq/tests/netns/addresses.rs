@@ -115,8 +115,30 @@ fn each_link_may_have_a_key_and_a_kind_of_address_of_its_own() {
     });
     assert_eq!(kinds, ["cga", "cga-compatible-hba"]);
     // Each is proven to the peer with its own key: the list that the other is in as well is signed.
+    each_moves_to_the_other(&network, &a, &b);
+}
+
+#[test]
+fn links_with_keys_of_their_own_carry_each_other_s_connections() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let rules = A.map(|Provider { link, .. }| {
+        format!("[[interface]]\nname = '{link}'\nkey = '{link}.pem'\n")
+    });
+    let a = Daemon::start(&network, Side::A, &format!("{FAST}{}", rules.concat()));
+    let b = Daemon::start(&network, Side::B, FAST);
+    let state = Daemon::state(&network, Side::A);
+    let [first, second] = A.map(|provider| fs::read(state.join(format!("{}.pem", provider.link))));
+    assert_ne!(first.unwrap(), second.unwrap());
+    each_moves_to_the_other(&network, &a, &b);
+}
+
+/// Connections from both addresses of A survive a cut: the peer took the other address, which has other
+/// parameters, for a locator.
+fn each_moves_to_the_other(network: &Network, a: &Daemon<'_>, b: &Daemon<'_>) {
     let ([a1, a2], [b1, _]) = (a.locators(), b.locators());
-    let streams = [a1, a2].map(|from| Stream::start(&network, from, b1));
+    let streams = [a1, a2].map(|from| Stream::start(network, from, b1));
     eventually("both have contexts", || {
         [a1, a2]
             .iter()

@@ -3,6 +3,7 @@
 mod addresses;
 mod advertised;
 mod namespace;
+mod owners;
 mod routes;
 
 use std::net::Ipv6Addr;
