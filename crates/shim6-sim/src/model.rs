@@ -15,8 +15,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
-use shim6_core::{Config, ContextView, Instant, Transmit};
+use shim6_core::{Config, ContextId, ContextView, Endpoint, Flow, FlowUpdate, Instant, Transmit};
 use shim6_wire::{Class, ContextTag, Message, Probe, ProbeState, classify};
 
 use crate::host::HostId;
@@ -55,15 +56,30 @@ struct Pace {
     stimulus: (u64, u32),
 }
 
+/// Contexts of one host by their tags: where there are thousands, a look at each of them at each message
+/// would take hours.
+#[derive(Debug, Default)]
+struct Tags {
+    /// By CT(local): what demultiplexes payload.
+    local: BTreeMap<ContextTag, Arc<Flow>>,
+    /// By CT(peer), as it was when last asked for.
+    peer: BTreeMap<ContextTag, ContextId>,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     owners: BTreeMap<Ipv6Addr, HostId>,
+    /// The same the other way round.
+    owned: BTreeMap<HostId, BTreeSet<Ipv6Addr>>,
     /// Where packets of a host arrived, and whether their receiver was heard after that.
     reached: BTreeMap<(HostId, Ipv6Addr), bool>,
     forbidden: BTreeSet<Ipv6Addr>,
     /// Addresses of others that a host has a proof for.
     false_claims: BTreeSet<(HostId, Ipv6Addr)>,
     paces: BTreeMap<(HostId, ContextTag), Pace>,
+    /// For which packet each host last heard anything.
+    heard: BTreeMap<HostId, u64>,
+    tags: BTreeMap<HostId, Tags>,
     /// Number of the packet or timer that is being handled.
     stimulus: u64,
 }
@@ -72,6 +88,7 @@ impl Model {
     /// `host` has `address` from now on; nobody else ever does.
     pub(crate) fn own(&mut self, host: HostId, address: Ipv6Addr) {
         self.owners.insert(address, host);
+        self.owned.entry(host).or_default().insert(address);
     }
 
     pub(crate) fn owner(&self, address: Ipv6Addr) -> Option<HostId> {
@@ -93,14 +110,12 @@ impl Model {
     /// A packet of `from` arrived at `to`.
     pub(crate) fn arrived(&mut self, from: HostId, to: HostId, destination: Ipv6Addr) {
         self.reached.entry((from, destination)).or_insert(false);
-        let sent_by_receiver = (to, Ipv6Addr::UNSPECIFIED)..=(to, Ipv6Addr::from([0xff; 16]));
-        for (&(_, address), answered) in self.reached.range_mut(sent_by_receiver) {
-            *answered |= self.owners.get(&address) == Some(&from);
+        for &address in self.owned.get(&from).into_iter().flatten() {
+            if let Some(answered) = self.reached.get_mut(&(to, address)) {
+                *answered = true;
+            }
         }
-        let of_receiver = (to, ContextTag::from_bits(0))..=(to, ContextTag::from_bits(u64::MAX));
-        for (_, pace) in self.paces.range_mut(of_receiver) {
-            (pace.unheard, pace.repetitions) = (0, 0);
-        }
+        self.heard.insert(to, self.stimulus);
     }
 
     /// `host` sends `wire`, which its upper layer handed over as `given`.
@@ -134,7 +149,7 @@ impl Model {
     pub(crate) fn check_control(
         &mut self,
         host: HostId,
-        contexts: impl FnOnce() -> Vec<ContextView>,
+        endpoint: &Endpoint,
         transmit: &Transmit,
         stimulus: Stimulus,
         now: Instant,
@@ -154,10 +169,8 @@ impl Model {
         let Some(tag) = shim6_wire::receiver_tag(&octets[at..]) else {
             return Ok(());
         };
-        let of_context = contexts()
-            .into_iter()
-            .find(|context| context.peer_tag == Some(tag));
-        let Some(context) = of_context else {
+        let tags = self.tags.entry(host).or_default();
+        let Some(context) = tags.find(tag, endpoint) else {
             return Err(format!("{host} sends on {tag:?}, which no context has"));
         };
         let peer = self.owner(context.ulids.peer);
@@ -187,6 +200,9 @@ impl Model {
         config: &Config,
     ) -> Result<(), Fault> {
         let pace = self.paces.entry((host, probe.receiver_tag)).or_default();
+        if self.heard.get(&host) > Some(&pace.stimulus.0) {
+            (pace.unheard, pace.repetitions) = (0, 0);
+        }
         let said = pace.said.replace(probe.state);
         let pair = (transmit.source, transmit.destination);
         let repeated =
@@ -255,11 +271,24 @@ impl Model {
         Ok(())
     }
 
-    /// The contexts of `host` as they are after something changed.
-    pub(crate) fn check_contexts(host: HostId, contexts: &[ContextView]) -> Result<(), Fault> {
-        let tags: BTreeSet<_> = contexts.iter().map(|context| context.local_tag).collect();
-        if tags.len() < contexts.len() {
-            return Err(format!("{host} has two contexts with one tag"));
+    /// `host` forgot its contexts.
+    pub(crate) fn restarted(&mut self, host: HostId) {
+        self.tags.remove(&host);
+    }
+
+    /// A flow of `host` changes.
+    pub(crate) fn check_update(&mut self, host: HostId, update: &FlowUpdate) -> Result<(), Fault> {
+        let tags = &mut self.tags.entry(host).or_default().local;
+        match update {
+            FlowUpdate::Set(flow) => {
+                let other = tags.insert(flow.local_tag, Arc::clone(flow));
+                if other.is_some_and(|other| !Arc::ptr_eq(&other.account, &flow.account)) {
+                    return Err(format!("{host} has two contexts with one tag"));
+                }
+            }
+            FlowUpdate::Remove(flow) => {
+                tags.remove(&flow.local_tag);
+            }
         }
         Ok(())
     }
@@ -274,5 +303,20 @@ impl Model {
             Some(next) if next <= now => Err(format!("{host} waits for a time that is past")),
             Some(_) | None => Ok(()),
         }
+    }
+}
+
+impl Tags {
+    /// The context that has `tag` as its peer's.
+    fn find(&mut self, tag: ContextTag, endpoint: &Endpoint) -> Option<ContextView> {
+        let view = |id| endpoint.context(id).filter(|it| it.peer_tag == Some(tag));
+        if let Some(found) = self.peer.get(&tag).and_then(|&id| view(id)) {
+            return Some(found);
+        }
+        // Most likely one that has just begun: those are last.
+        let mut ids = endpoint.context_ids().into_iter().rev();
+        let (id, found) = ids.find_map(|id| Some((id, view(id)?)))?;
+        self.peer.insert(tag, id);
+        Some(found)
     }
 }

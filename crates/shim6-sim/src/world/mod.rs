@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
-use shim6_core::{FlowUpdate, Instant, Resend, UlidPair};
+use shim6_core::{Instant, Resend, UlidPair};
 use shim6_wire::MessageType;
 
 use crate::host::{Host, HostId, HostSpec};
@@ -210,13 +210,9 @@ impl World {
         else {
             return;
         };
-        let mut changed = false;
         while let Some(update) = engine.endpoint.poll_flow_update() {
-            changed |= matches!(update, FlowUpdate::Set(_));
+            verdict = verdict.and(self.model.check_update(host, &update));
             engine.table.apply(update);
-        }
-        if changed {
-            verdict = verdict.and(Model::check_contexts(host, &engine.endpoint.contexts()));
         }
         while let Some(transmit) = engine.endpoint.poll_transmit() {
             if let Some(ty) = MessageType::from_bits(transmit.message[2]) {
@@ -224,7 +220,7 @@ impl World {
             }
             let checked = self.model.check_control(
                 host,
-                || engine.endpoint.contexts(),
+                &engine.endpoint,
                 &transmit,
                 stimulus,
                 clock,
@@ -268,6 +264,7 @@ impl World {
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
         let now = self.clock_of(id);
+        self.model.restarted(id);
         self.hosts[id.0].start(seed, now);
         self.drain(id, Stimulus::Local);
     }
