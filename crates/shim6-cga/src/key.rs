@@ -135,19 +135,19 @@ impl fmt::Debug for SigningKey {
 }
 
 /// The public key of a peer, fit to verify Shim6 signatures.
-#[derive(Clone, Debug)]
-pub(crate) struct PeerKey {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerKey<'a> {
     /// DER RSAPublicKey, as ring takes it.
-    pkcs1: Vec<u8>,
+    pkcs1: &'a [u8],
 }
 
-impl PeerKey {
+impl<'a> PeerKey<'a> {
     /// Unwraps a DER SubjectPublicKeyInfo.
     ///
     /// # Errors
     ///
     /// [`CgaError::NotRsa`], or [`CgaError::KeyLength`] outside 1024 to 8192 bits.
-    pub(crate) fn from_spki(der: &[u8]) -> Result<Self, CgaError> {
+    pub(crate) fn from_spki(der: &'a [u8]) -> Result<Self, CgaError> {
         let (pkcs1, bits) = decode(der)?;
         //= https://www.rfc-editor.org/rfc/rfc5533#section-16
         //= id=S-169
@@ -155,9 +155,7 @@ impl PeerKey {
         //# length for RSA keys used in the generation of CGAs MUST be at
         //# least 1024 bits.
         check_length(bits, MAX_PEER_BITS)?;
-        Ok(Self {
-            pkcs1: pkcs1.to_vec(),
-        })
+        Ok(Self { pkcs1 })
     }
 
     /// Checks the signature of a list, as [`SigningKey::sign`] makes it.
@@ -166,7 +164,7 @@ impl PeerKey {
     ///
     /// [`CgaError::Signature`].
     pub(crate) fn verify(
-        &self,
+        self,
         generation: u32,
         cga_locators: &[Ipv6Addr],
         signature: &[u8],
@@ -176,7 +174,7 @@ impl PeerKey {
         //# Verify the RSA signature by using the RSASSA-PKCS1-v1_5 [RFC3447]
         //# algorithm with the SHA-1 hash algorithm.
         let algorithm = &ring::signature::RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY;
-        ring::signature::UnparsedPublicKey::new(algorithm, &self.pkcs1)
+        ring::signature::UnparsedPublicKey::new(algorithm, self.pkcs1)
             .verify(&signed_octets(generation, cga_locators), signature)
             .map_err(|_| CgaError::Signature)
     }
@@ -318,7 +316,7 @@ mod tests {
             .to_vec()
     }
 
-    fn peer() -> PeerKey {
+    fn peer() -> PeerKey<'static> {
         PeerKey::from_spki(key().public_key()).unwrap()
     }
 
@@ -482,7 +480,8 @@ mod tests {
         let mut raw_octets = sound;
         raw_octets.subject_public_key = BitStringRef::from_bytes(&[0x55; 128]).unwrap();
         for spki in [other_algorithm, no_parameters, raw_octets] {
-            let refused = PeerKey::from_spki(&spki.to_der().unwrap()).unwrap_err();
+            let der = spki.to_der().unwrap();
+            let refused = PeerKey::from_spki(&der).unwrap_err();
             assert_eq!(refused, CgaError::NotRsa);
         }
         assert!(PeerKey::from_spki(key().public_key()).is_ok());

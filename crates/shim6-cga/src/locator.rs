@@ -62,8 +62,8 @@ pub struct PeerPds {
     pds: Pds,
     /// For method HBA: the ULID is in the set.
     membership: Result<(), CgaError>,
-    /// For method CGA: the ULID is bound to this key.
-    key: Result<PeerKey, CgaError>,
+    /// For method CGA: the ULID is bound to the key, and that is one.
+    binding: Result<(), CgaError>,
 }
 
 impl PeerPds {
@@ -76,24 +76,24 @@ impl PeerPds {
     pub fn verify(ulid: Ipv6Addr, octets: &[u8]) -> Result<Self, CgaError> {
         let pds = Pds::parse(octets)?;
         let membership = verify_hba(ulid, &pds);
-        let key = match pds.kind() {
+        let binding = match pds.kind() {
             // Without the P flag there is a nonce, which others do not even encode as a key.
             Kind::Hba => Err(CgaError::NotRsa),
             Kind::Cga | Kind::CgaCompatibleHba => {
-                verify_cga(ulid, &pds).and_then(|()| PeerKey::from_spki(pds.public_key()))
+                verify_cga(ulid, &pds).and_then(|()| PeerKey::from_spki(pds.public_key()).map(drop))
             }
         };
         //= https://www.rfc-editor.org/rfc/rfc3972#section-6
         //= id=C-030
         //# Verify the CGA as defined in Section 5. The inputs to the CGA verification are the CGA
         //# and the CGA Parameters data structure.
-        match (pds.kind(), membership, &key) {
-            (_, Ok(()), _) | (_, _, Ok(_)) => Ok(Self {
+        match (pds.kind(), membership, binding) {
+            (_, Ok(()), _) | (_, _, Ok(())) => Ok(Self {
                 pds,
                 membership,
-                key,
+                binding,
             }),
-            (Kind::Cga, Err(_), &Err(error))
+            (Kind::Cga, Err(_), Err(error))
             | (Kind::Hba | Kind::CgaCompatibleHba, Err(error), Err(_)) => Err(error),
         }
     }
@@ -153,9 +153,8 @@ impl PeerPds {
             //= id=C-031
             //# The verifier MUST accept the signature as authentic only if both the
             //# CGA verification and the signature verification succeed.
-            self.key
-                .as_ref()
-                .map_err(|&reason| reason)
+            self.binding
+                .and_then(|()| PeerKey::from_spki(self.pds.public_key()))
                 .and_then(|key| key.verify(generation, &signed, signature))
                 .map_err(refused(first))?;
         }

@@ -25,7 +25,7 @@ impl Endpoint {
         pair: LocatorPair,
         now: Instant,
     ) {
-        context.exchange = Some(Exchange {
+        context.exchange = Some(Box::new(Exchange {
             step,
             pair,
             offered: Arc::clone(&context.announcement),
@@ -33,7 +33,7 @@ impl Endpoint {
             sent: now,
             due: now,
             retries: 0,
-        });
+        }));
         self.send_exchange(context, now);
         self.set_exchange_timer(context, now);
     }
@@ -193,7 +193,7 @@ impl Endpoint {
         now: Instant,
     ) {
         context.state = state;
-        context.exchange = Some(Exchange {
+        context.exchange = Some(Box::new(Exchange {
             step: Step::HoldDown,
             pair: context.ulids.into(),
             offered: Arc::clone(&context.announcement),
@@ -201,7 +201,7 @@ impl Endpoint {
             sent: now,
             due: now + hold,
             retries: 0,
-        });
+        }));
         self.events.push_back(Event::Declined {
             ulids: context.ulids,
             cause,

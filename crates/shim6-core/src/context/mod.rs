@@ -182,7 +182,8 @@ pub(crate) struct Context {
     pub(crate) current: CurrentPair,
     /// The pair on which the peer ended the last exploration, seen from this host: where it sends.
     pub(crate) inbound: LocatorPair,
-    pub(crate) exchange: Option<Exchange>,
+    /// While an answer is awaited.
+    pub(crate) exchange: Option<Box<Exchange>>,
     /// Whether I2 or I2bis found no answer and I1 was tried anew: that happens once.
     pub(crate) fell_back: bool,
     pub(crate) update: Option<PendingUpdate>,

@@ -50,8 +50,12 @@ pub(super) struct Arrivals {
     pub(super) measured: Vec<(LocatorPair, Duration)>,
 }
 
+/// What was probed, and what the peer probed. Most contexts never explore, and keep none.
 #[derive(Debug, Default)]
-pub(super) struct Reports {
+pub(super) struct Reports(Option<Box<Lists>>);
+
+#[derive(Debug, Default)]
+struct Lists {
     /// Most recent first.
     sent: VecDeque<SentProbe>,
     /// Most recent first.
@@ -61,8 +65,11 @@ pub(super) struct Reports {
 impl Reports {
     /// Begins anew: what an earlier exploration found out proves nothing today.
     pub(super) fn clear(&mut self) {
-        self.sent.clear();
-        self.received.clear();
+        self.0 = None;
+    }
+
+    fn lists(&mut self) -> &mut Lists {
+        self.0.get_or_insert_default()
     }
 
     /// Notes a probe about to be sent on `pair`; returns what it says of itself and of others that
@@ -89,10 +96,10 @@ impl Reports {
             at: now,
             reported: false,
         };
-        self.sent.push_front(probe);
-        self.sent.truncate(REMEMBERED_MAX);
-        self.sent
-            .iter()
+        let sent = &mut self.lists().sent;
+        sent.push_front(probe);
+        sent.truncate(REMEMBERED_MAX);
+        sent.iter()
             .filter(|probe| !probe.reported)
             .take(REPORTED_MAX)
             .map(SentProbe::report)
@@ -101,9 +108,10 @@ impl Reports {
 
     /// Notes a probe of the peer's.
     pub(super) fn received(&mut self, report: ProbeReport) {
-        self.received.retain(|known| known.nonce != report.nonce);
-        self.received.push_front(report);
-        self.received.truncate(REPORTED_MAX);
+        let received = &mut self.lists().received;
+        received.retain(|known| known.nonce != report.nonce);
+        received.push_front(report);
+        received.truncate(REPORTED_MAX);
     }
 
     /// Pairs that were probed at least `patience` ago without the peer having seen it.
@@ -113,7 +121,8 @@ impl Reports {
         patience: Duration,
     ) -> impl Iterator<Item = LocatorPair> + '_ {
         let unseen = move |probe: &&SentProbe| !probe.reported && now.since(probe.at) >= patience;
-        self.sent.iter().filter(unseen).map(|probe| probe.pair)
+        let sent = self.0.iter().flat_map(|lists| &lists.sent);
+        sent.filter(unseen).map(|probe| probe.pair)
     }
 
     /// What the peer is told of its probes.
@@ -122,7 +131,8 @@ impl Reports {
     //# When a sender is in state InboundOk it MUST include copies of the fields of at least one
     //# of the inbound probes.
     pub(super) fn to_report(&self) -> Vec<ProbeReport> {
-        self.received.iter().copied().collect()
+        let received = self.0.iter().flat_map(|lists| &lists.received);
+        received.copied().collect()
     }
 
     /// Takes in which of our probes the peer has seen.
@@ -139,7 +149,8 @@ impl Reports {
     ) -> Arrivals {
         let mut arrivals = Arrivals::default();
         // Oldest first, so that the latest sent remains.
-        for probe in self.sent.iter_mut().rev() {
+        let sent = self.0.iter_mut().flat_map(|lists| &mut lists.sent);
+        for probe in sent.rev() {
             if reports.iter().any(|report| report.nonce == probe.nonce) {
                 if !probe.reported {
                     arrivals.measured.push((probe.pair, now.since(probe.at)));
