@@ -236,7 +236,10 @@ impl Daemon {
                         tell_service_manager();
                     }
                 }
-                () = until(due) => self.endpoint.handle_timeout(clock::now()),
+                () = until(due) => {
+                    self.freshen_counters(clock::now());
+                    self.endpoint.handle_timeout(clock::now());
+                }
                 _ = poll.tick(), if self.kernel.counts_something() => self.poll_counters(),
                 _ = watch.tick() => {
                     self.look_after_queues()?;

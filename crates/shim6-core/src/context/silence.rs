@@ -14,8 +14,10 @@ use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use pnet_packet::Packet as _;
 use pnet_packet::ip::IpNextHeaderProtocols;
 use pnet_packet::ipv6::Ipv6Packet;
+use pnet_packet::tcp::{TcpFlags, TcpPacket};
 use shim6_wire::{Class, ContextTag, Packet, classify};
 
 use super::Context;
@@ -91,8 +93,11 @@ impl Endpoint {
                 self.resends
                     .extend(original.and_then(|original| on_path(original, path)));
             } else if silent {
+                let wants_answer = original.as_deref().is_none_or(draws_answer);
                 context.keep(now, original);
-                self.suspect(&mut context, now);
+                if wants_answer {
+                    self.suspect(&mut context, now);
+                }
             }
         }
         self.settle(context, now);
@@ -258,6 +263,20 @@ fn is_tcp(packet: &[u8]) -> bool {
         .is_some_and(|header| header.get_next_header() == IpNextHeaderProtocols::Tcp)
 }
 
+/// Whether silence after `packet` means anything. A bare acknowledgement, with which many a transfer
+/// ends, is never answered.
+fn draws_answer(packet: &[u8]) -> bool {
+    if !is_tcp(packet) {
+        return true;
+    }
+    Ipv6Packet::new(packet).is_some_and(|header| {
+        TcpPacket::new(header.payload()).is_some_and(|segment| {
+            segment.get_flags() & (TcpFlags::SYN | TcpFlags::FIN) != 0
+                || !segment.payload().is_empty()
+        })
+    })
+}
+
 /// The pair that `packet` carries in its header.
 fn left_on(packet: &[u8]) -> Option<LocatorPair> {
     let (local, peer) = addresses(packet)?;
@@ -294,4 +313,32 @@ fn on_path(original: Vec<u8>, path: Path) -> Option<Resend> {
         packet: view.octets().to_vec(),
         original,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A TCP segment with twelve octets of options.
+    fn segment(flags: u8, data: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0x60, 0, 0, 0, 0, 0, 6, 64];
+        packet.resize(40, 0);
+        let mut header = [0; 32];
+        (header[12], header[13]) = (8 << 4, flags);
+        packet.extend(header);
+        packet.extend(data);
+        packet[5] = 32 + data.len() as u8;
+        packet
+    }
+
+    #[test]
+    fn silence_after_a_bare_acknowledgement_means_nothing() {
+        assert!(!draws_answer(&segment(TcpFlags::ACK, b"")));
+        assert!(draws_answer(&segment(TcpFlags::ACK, b"x")));
+        assert!(draws_answer(&segment(TcpFlags::ACK | TcpFlags::FIN, b"")));
+        assert!(draws_answer(&segment(TcpFlags::SYN, b"")));
+        let mut datagram = segment(TcpFlags::ACK, b"");
+        datagram[6] = 17;
+        assert!(draws_answer(&datagram));
+    }
 }
