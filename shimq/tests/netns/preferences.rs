@@ -54,7 +54,7 @@ fn a_better_locator_that_does_not_answer_is_not_gone_to() {
     let mut at_a = a.events();
     b.try_to(&format!("locators set {b1} --priority 5"))
         .unwrap();
-    at_a.wait_for("pair-confirmed");
+    at_a.wait_for("pair-declined");
     assert_eq!(a.current_pair(a1, b1), (a1, b1));
     stream.wait_for_more();
     stream.finish();
