@@ -23,7 +23,7 @@ pub struct ContextId(u64);
 /// A context and how it is indexed at present: what changes is compared with this.
 #[derive(Debug)]
 struct Entry {
-    context: Box<Context>,
+    context: Context,
     published: Option<Arc<Flow>>,
     peer_tag: Option<ContextTag>,
     nonce: Option<InitiatorNonce>,
@@ -36,7 +36,7 @@ type Hasher = foldhash::quality::FixedState;
 #[derive(Debug)]
 pub(crate) struct Table {
     next_id: u64,
-    entries: HashMap<ContextId, Entry, Hasher>,
+    entries: HashMap<ContextId, Box<Entry>, Hasher>,
     by_ulids: HashMap<(UlidPair, Fii), ContextId, Hasher>,
     by_local_tag: HashMap<ContextTag, ContextId, Hasher>,
     /// Contexts that wait for R1 or R2.
@@ -52,7 +52,7 @@ pub(crate) struct Table {
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) id: ContextId,
-    entry: Entry,
+    entry: Box<Entry>,
 }
 
 impl std::ops::Deref for Taken {
@@ -101,14 +101,14 @@ impl Table {
         self.by_ulids.insert((context.ulids, context.fii), id);
         self.by_local_tag.insert(context.local_tag, id);
         self.deadlines.insert((now, id));
-        let entry = Entry {
-            context: Box::new(context),
+        let entry = Box::new(Entry {
+            context,
             published: None,
             peer_tag: None,
             nonce: None,
             is_unanswered: false,
             deadline: now,
-        };
+        });
         Taken { id, entry }
     }
 
@@ -175,7 +175,7 @@ impl Table {
             .peer_tag
             .map(|tag| self.by_peer_tag.remove(&(tag, id)));
         self.deadlines.remove(&(entry.deadline, id));
-        (*entry.context, entry.published)
+        (entry.context, entry.published)
     }
 
     pub(crate) fn by_ulids(&self, ulids: UlidPair, fii: Fii) -> Option<ContextId> {
@@ -201,7 +201,7 @@ impl Table {
     }
 
     pub(crate) fn get(&self, id: ContextId) -> Option<&Context> {
-        self.entries.get(&id).map(|entry| &*entry.context)
+        self.entries.get(&id).map(|entry| &entry.context)
     }
 
     /// The next moment at which a context has something to do.

@@ -116,7 +116,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Reap {
     state: State,
     /// Set while the state is not Operational.
-    exploration: Option<Exploration>,
+    exploration: Option<Box<Exploration>>,
     /// This context's Send Timeout: the nominal one, randomised (RFC 5534 §4.1).
     send_timeout: Duration,
     /// The peer's Send Timeout, by which it wants to hear from us.
@@ -125,7 +125,7 @@ pub(crate) struct Reap {
     keepalives: (Instant, u32),
     probe_due: Option<Instant>,
     /// What is asked first, while it is.
-    questions: Option<Questions>,
+    questions: Option<Box<Questions>>,
     /// Round trips of probes, and of the exchange that made the context.
     round_trip: Option<RoundTrip>,
     /// Probes of the present exploration.
@@ -174,7 +174,7 @@ impl Reap {
     }
 
     pub(crate) fn exploration(&self) -> Option<Exploration> {
-        self.exploration
+        self.exploration.as_deref().copied()
     }
 
     /// Adopts the Send Timeout that the peer announced.
@@ -350,7 +350,9 @@ impl Reap {
         if let Some(described) = probe.sent.first() {
             self.reports.received(*described);
         }
-        let target = self.exploration.and_then(|exploration| exploration.target);
+        let target = self
+            .exploration()
+            .and_then(|exploration| exploration.target);
         let wanted = target.unwrap_or(cx.current);
         // What arrived on a pair that is gone since says nothing about those that are left.
         let arrived = self

@@ -61,11 +61,11 @@ impl Reap {
         let time = self.round_trip().nearly_always();
         let time = time.max(cx.config.test_timeout);
         let time = time.min(cx.config.initial_probe_timeout);
-        self.questions = Some(Questions {
+        self.questions = Some(Box::new(Questions {
             pairs: vec![pair; count as usize],
             spacing: time / count,
             time,
-        });
+        }));
     }
 
     /// Asks `target`, and if it does not answer the current pair, which then ends the exploration.
@@ -94,12 +94,12 @@ impl Reap {
                 .extend(heard.filter(|pair| self.queue.last() != Some(pair)));
             return false;
         }
-        self.exploration = Some(Exploration {
+        self.exploration = Some(Box::new(Exploration {
             since: cx.now,
             cause,
             by_peer: cause == Cause::PeerExploring,
             target: None,
-        });
+        }));
         self.probes = 0;
         self.probe_interval = cx.config.initial_probe_timeout;
         self.queue = match heard {
@@ -135,7 +135,7 @@ impl Reap {
 
     /// Forgets the exploration that [`Outcome::Ended`] ended, once its story has been told.
     pub(crate) fn close_exploration(&mut self) -> Option<Exploration> {
-        self.exploration.take()
+        self.exploration.take().map(|exploration| *exploration)
     }
 
     /// Probes the next pair, unless all contexts together probe too much already: then a little later.
@@ -156,7 +156,7 @@ impl Reap {
     //= id=R-015
     //# However, all nodes MUST perform this process sequentially and with exponential back-off.
     pub(super) fn probe_next(&mut self, cx: &mut Surroundings<'_>) {
-        let undoubted = self.exploration.is_some_and(|it| it.target.is_some());
+        let undoubted = self.exploration().is_some_and(|it| it.target.is_some());
         if let Some(questions) = &mut self.questions {
             // Others learned meanwhile that an address of it is dead: that is no time to insist.
             if !undoubted && cx.history.doubts(cx.current, cx.now) > 0 && questions.pairs.len() > 1
