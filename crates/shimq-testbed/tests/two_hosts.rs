@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 use shimq_testbed::{
     A, B, Count, Direction, Namespace, Prefix, TestbedError, TwoHosts, gain_privilege,
 };
+
+mod support;
+
+use support::{PORT, arrives, datagram_socket};
 
 #[test]
 fn a_ping_crosses_by_the_first_providers_and_is_counted() {
@@ -317,27 +321,6 @@ fn ping(host: &Namespace, source: Ipv6Addr, destination: Ipv6Addr) -> Result<(),
         .map(drop)
 }
 
-/// A socket inside `host` that waits a quarter of a second for a datagram.
-fn datagram_socket(host: &Namespace, address: Ipv6Addr) -> UdpSocket {
-    let socket = host
-        .enter(|| UdpSocket::bind((address, PORT)))
-        .unwrap()
-        .unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_millis(250)))
-        .unwrap();
-    socket
-}
-
-fn arrives(from: &UdpSocket, to: &UdpSocket) -> bool {
-    from.send_to(b"!", to.local_addr().unwrap()).unwrap();
-    match to.recv_from(&mut [0]) {
-        Ok((_, source)) => source == from.local_addr().unwrap(),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
-        Err(error) => panic!("{error}"),
-    }
-}
-
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -384,8 +367,6 @@ fn open_namespaces() -> Vec<std::path::PathBuf> {
         .filter(|path| path.exists())
         .collect()
 }
-
-const PORT: u16 = 7;
 
 /// Next Header of ICMPv6, and its Type of an echo request.
 const ICMPV6: u8 = 58;
