@@ -11,7 +11,7 @@ use serde::Serialize;
 use shimq_testbed::Namespace;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::error::LabError;
+use crate::error::BenchError;
 use crate::moment::Moment;
 
 /// What an application sends.
@@ -81,7 +81,7 @@ impl Application {
         transport: Transport,
         (a, from): (&Namespace, Ipv6Addr),
         (b, to): (&Namespace, Ipv6Addr),
-    ) -> Result<Self, LabError> {
+    ) -> Result<Self, BenchError> {
         let mut application = Self {
             stopping: Arc::default(),
             threads: Vec::new(),
@@ -92,7 +92,7 @@ impl Application {
         match pattern {
             Pattern::Paced | Pattern::Bulk => {
                 let ends = connect(transport, (a, from), (b, to));
-                let (sender, receiver, listener) = ends?.map_err(LabError::io("connect"))?;
+                let (sender, receiver, listener) = ends?.map_err(BenchError::io("connect"))?;
                 application.listener = Some(listener);
                 application.send_stream(pattern, sender)?;
                 application.receive_stream(receiver)?;
@@ -100,7 +100,7 @@ impl Application {
             Pattern::Call => {
                 let socket = |host: &Namespace, local, peer| {
                     let socket = host.enter(|| call_socket(local, peer))?;
-                    socket.map_err(LabError::io("open a UDP socket"))
+                    socket.map_err(BenchError::io("open a UDP socket"))
                 };
                 for socket in [socket(a, from, to)?, socket(b, to, from)?] {
                     application.call(socket)?;
@@ -126,12 +126,12 @@ impl Application {
             .collect()
     }
 
-    fn spawn(&mut self, work: impl FnOnce(&AtomicBool) + Send + 'static) -> Result<(), LabError> {
+    fn spawn(&mut self, work: impl FnOnce(&AtomicBool) + Send + 'static) -> Result<(), BenchError> {
         let stopping = Arc::clone(&self.stopping);
         let thread = thread::Builder::new()
             .name("application".to_owned())
             .spawn(move || work(&stopping))
-            .map_err(LabError::io("start a thread"))?;
+            .map_err(BenchError::io("start a thread"))?;
         self.threads.push(thread);
         Ok(())
     }
@@ -142,7 +142,7 @@ impl Application {
         arrivals
     }
 
-    fn send_stream(&mut self, pattern: Pattern, mut sender: TcpStream) -> Result<(), LabError> {
+    fn send_stream(&mut self, pattern: Pattern, mut sender: TcpStream) -> Result<(), BenchError> {
         self.keep(&sender)?;
         self.spawn(move |stopping| {
             let block = match pattern {
@@ -160,7 +160,7 @@ impl Application {
         })
     }
 
-    fn receive_stream(&mut self, mut receiver: TcpStream) -> Result<(), LabError> {
+    fn receive_stream(&mut self, mut receiver: TcpStream) -> Result<(), BenchError> {
         self.keep(&receiver)?;
         let arrivals = self.record();
         self.spawn(move |_| {
@@ -171,14 +171,18 @@ impl Application {
         })
     }
 
-    fn keep(&mut self, stream: &TcpStream) -> Result<(), LabError> {
-        let stream = stream.try_clone().map_err(LabError::io("copy a socket"))?;
+    fn keep(&mut self, stream: &TcpStream) -> Result<(), BenchError> {
+        let stream = stream
+            .try_clone()
+            .map_err(BenchError::io("copy a socket"))?;
         self.streams.push(stream);
         Ok(())
     }
 
-    fn call(&mut self, socket: UdpSocket) -> Result<(), LabError> {
-        let speaking = socket.try_clone().map_err(LabError::io("copy a socket"))?;
+    fn call(&mut self, socket: UdpSocket) -> Result<(), BenchError> {
+        let speaking = socket
+            .try_clone()
+            .map_err(BenchError::io("copy a socket"))?;
         self.spawn(move |stopping| {
             let mut due = Instant::now();
             while !stopping.load(Ordering::Relaxed) {
@@ -217,7 +221,7 @@ fn connect(
     transport: Transport,
     (a, from): (&Namespace, Ipv6Addr),
     (b, to): (&Namespace, Ipv6Addr),
-) -> Result<io::Result<(TcpStream, TcpStream, Socket)>, LabError> {
+) -> Result<io::Result<(TcpStream, TcpStream, Socket)>, BenchError> {
     let protocol = match transport {
         Transport::Plain => Protocol::TCP,
         Transport::Multipath => Protocol::MPTCP,

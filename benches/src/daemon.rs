@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use shimq_testbed::{A, B, Namespace, Process, Provider, TwoHosts};
 
-use crate::error::LabError;
+use crate::error::BenchError;
 use crate::moment::Moment;
 
 /// The program, and what its daemons start from, so that each run does not make keys again.
@@ -29,22 +29,22 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// [`LabError::NoProgram`], or what keeps a daemon from starting.
-    pub fn prepare(path: Option<&Path>) -> Result<Self, LabError> {
+    /// [`BenchError::NoProgram`], or what keeps a daemon from starting.
+    pub fn prepare(path: Option<&Path>) -> Result<Self, BenchError> {
         let path = match path {
             Some(path) => path.to_owned(),
             None => std::env::current_exe()
-                .map_err(LabError::io("find this program"))?
+                .map_err(BenchError::io("find this program"))?
                 .with_file_name("shimq"),
         };
         // Absolute, for it is started from elsewhere.
         let Ok(path) = path.canonicalize() else {
-            return Err(LabError::NoProgram { path });
+            return Err(BenchError::NoProgram { path });
         };
-        let states = tempfile::tempdir().map_err(LabError::io("make a folder"))?;
+        let states = tempfile::tempdir().map_err(BenchError::io("make a folder"))?;
         let program = Self { path, states };
         let network = TwoHosts::new()?;
-        let logs = tempfile::tempdir().map_err(LabError::io("make a folder"))?;
+        let logs = tempfile::tempdir().map_err(BenchError::io("make a folder"))?;
         for (name, host, providers) in [("A", &network.a, A), ("B", &network.b, B)] {
             let state = program.states.path().join(name);
             let mut daemon = Daemon::start_in(&program.path, host, name, logs.path(), &state, "")?;
@@ -104,10 +104,10 @@ impl<'n> Daemon<'n> {
         name: &str,
         folder: &Path,
         config: &str,
-    ) -> Result<Self, LabError> {
+    ) -> Result<Self, BenchError> {
         let state = folder.join(format!("state-{name}"));
         copy_folder(&program.states.path().join(name), &state)
-            .map_err(LabError::io("copy a state directory"))?;
+            .map_err(BenchError::io("copy a state directory"))?;
         Self::start_in(&program.path, host, name, folder, &state, config)
     }
 
@@ -118,13 +118,13 @@ impl<'n> Daemon<'n> {
         folder: &Path,
         state: &Path,
         config: &str,
-    ) -> Result<Self, LabError> {
-        fs::create_dir_all(state).map_err(LabError::io("make a state directory"))?;
+    ) -> Result<Self, BenchError> {
+        fs::create_dir_all(state).map_err(BenchError::io("make a state directory"))?;
         let config_file = folder.join(format!("{name}.toml"));
-        fs::write(&config_file, config).map_err(LabError::io("write a configuration"))?;
+        fs::write(&config_file, config).map_err(BenchError::io("write a configuration"))?;
         let socket = folder.join(format!("{name}.sock"));
         let log = folder.join(format!("{name}.log"));
-        let to_log = File::create(&log).map_err(LabError::io("create a log"))?;
+        let to_log = File::create(&log).map_err(BenchError::io("create a log"))?;
         let mut command = host.command(program)?;
         command.arg("run").arg("--config").arg(config_file);
         command.arg("--state-dir").arg(state);
@@ -144,7 +144,10 @@ impl<'n> Daemon<'n> {
     }
 
     /// Waits until connections can use an address of each of `providers`, and returns these.
-    pub fn wait_until_ready(&mut self, providers: &[Provider]) -> Result<Vec<Ipv6Addr>, LabError> {
+    pub fn wait_until_ready(
+        &mut self,
+        providers: &[Provider],
+    ) -> Result<Vec<Ipv6Addr>, BenchError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let found: Option<Vec<_>> = providers.iter().map(|p| self.locator(p)).collect();
@@ -160,7 +163,7 @@ impl<'n> Daemon<'n> {
     }
 
     /// Fails if the daemon has ended.
-    pub fn check(&mut self) -> Result<(), LabError> {
+    pub fn check(&mut self) -> Result<(), BenchError> {
         match self.process.try_wait()? {
             Some(_) => Err(self.failure("ended")),
             None => Ok(()),
@@ -178,7 +181,7 @@ impl<'n> Daemon<'n> {
             .map(|locator| locator.address)
     }
 
-    fn ask(&self, command: &str) -> Result<Vec<u8>, LabError> {
+    fn ask(&self, command: &str) -> Result<Vec<u8>, BenchError> {
         let socket = self.socket.as_os_str();
         let args = [
             command.as_ref(),
@@ -190,7 +193,7 @@ impl<'n> Daemon<'n> {
     }
 
     /// Gathers every event from now on.
-    pub fn follow(&self) -> Result<Monitor, LabError> {
+    pub fn follow(&self) -> Result<Monitor, BenchError> {
         let mut monitor = self.host.command(&self.program)?;
         monitor
             .args(["monitor", "--json", "--socket"])
@@ -219,11 +222,11 @@ impl<'n> Daemon<'n> {
         })
     }
 
-    fn failure(&self, problem: &'static str) -> LabError {
+    fn failure(&self, problem: &'static str) -> BenchError {
         let log = fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
-        LabError::Daemon {
+        BenchError::Daemon {
             host: self.name.clone(),
             problem,
             log: lines[lines.len().saturating_sub(LOG_LINES)..].join("; "),

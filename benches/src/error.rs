@@ -8,7 +8,7 @@ use shimq_testbed::TestbedError;
 /// What went wrong, and what to do about it where that is known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum LabError {
+pub enum BenchError {
     /// Namespaces, programs.
     #[error(transparent)]
     Testbed(#[from] TestbedError),
@@ -34,6 +34,14 @@ pub enum LabError {
         /// What did not.
         condition: String,
     },
+    /// A program did not do what it is for.
+    #[error("{program}: {complaint}")]
+    Program {
+        /// The program.
+        program: String,
+        /// What it said.
+        complaint: String,
+    },
     /// A daemon ended, or did not do what it is for.
     #[error("shimq on {host} {problem}: {log}")]
     Daemon {
@@ -54,7 +62,7 @@ pub enum LabError {
     },
 }
 
-impl LabError {
+impl BenchError {
     /// Returns a closure for `map_err` that says what was attempted.
     pub fn io<E: Into<io::Error>>(action: impl Into<String>) -> impl FnOnce(E) -> Self {
         let action = action.into();

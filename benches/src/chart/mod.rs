@@ -10,7 +10,7 @@ use plotters::prelude::*;
 use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::error::LabError;
+use crate::error::BenchError;
 pub use rows::{Row, Rows};
 pub use xy::{Axis, Chart, Mark, Series, Style};
 
@@ -45,12 +45,12 @@ trait Drawing {
 }
 
 /// Writes `NAME.svg` and `NAME.png` to `folder`.
-fn write(drawing: &impl Drawing, folder: &Path, name: &str) -> Result<(), LabError> {
+fn write(drawing: &impl Drawing, folder: &Path, name: &str) -> Result<(), BenchError> {
     let file = |extension: &str| folder.join(format!("{name}.{extension}"));
     let (svg, png) = (file("svg"), file("png"));
     let failure = |file: &Path| {
         let file = file.to_owned();
-        move |reason: String| LabError::Plot { file, reason }
+        move |reason: String| BenchError::Plot { file, reason }
     };
     register_font(FONT, FontStyle::Normal, SANS)
         .map_err(|_| failure(&svg)("the built-in font is unusable".to_owned()))?;

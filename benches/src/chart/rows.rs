@@ -8,7 +8,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
 
 use super::{Drawing, FAINT, INK, OTHERS, OURS, Outcome, STATED, headline, label, write};
-use crate::error::LabError;
+use crate::error::BenchError;
 
 /// A row. Values are in the chart's unit; [`f64::INFINITY`] ends at the right border.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub struct Rows {
 
 impl Rows {
     /// Writes `NAME.svg` and `NAME.png` to `folder`.
-    pub fn write(&self, folder: &Path, name: &str) -> Result<(), LabError> {
+    pub fn write(&self, folder: &Path, name: &str) -> Result<(), BenchError> {
         write(self, folder, name)
     }
 

@@ -7,7 +7,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::{Drawing, FONT, INK, Outcome, STATED, headline, label, write};
-use crate::error::LabError;
+use crate::error::BenchError;
 
 /// A scale.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ pub struct Chart {
 
 impl Chart {
     /// Writes `NAME.svg` and `NAME.png` to `folder`.
-    pub fn write(&self, folder: &Path, name: &str) -> Result<(), LabError> {
+    pub fn write(&self, folder: &Path, name: &str) -> Result<(), BenchError> {
         write(self, folder, name)
     }
 

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 
-use crate::error::BenchError;
 use crate::network::Network;
 use crate::results::Results;
 use crate::scale::Load;
 use crate::small_flows;
 use crate::traffic::Traffic;
 use crate::variant::{Tools, Variant};
+use shimq_benches::error::BenchError;
 
 /// What shall be measured, and how long.
 pub(crate) struct Plan {

@@ -10,7 +10,6 @@
 )]
 
 mod campaign;
-mod error;
 mod meter;
 mod network;
 mod report;
@@ -30,9 +29,9 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use campaign::Plan;
-use error::BenchError;
 use report::Setting;
 use scale::Load;
+use shimq_benches::error::BenchError;
 use shimq_benches::machine::Machine;
 use variant::{Tools, Variant};
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Pid;
 use shimq_testbed::Namespace;
 
-use crate::error::BenchError;
+use shimq_benches::error::BenchError;
 
 /// Runs from [`Meter::start`] to [`Meter::stop`].
 pub(crate) struct Meter<'a> {

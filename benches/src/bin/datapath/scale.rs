@@ -21,10 +21,10 @@ use shim6_wire::{ContextTag, Packet};
 use shimq_netfilter::queue::{self, BatchQueue, Queue, QueueConfig, QueuedPacket};
 use shimq_netfilter::rules::{AddressPair, Change, Mode, Ruleset, RulesetConfig};
 
-use crate::error::BenchError;
 use crate::meter::Meter;
 use crate::network::{LINKS, Network, Side};
 use crate::traffic::{LOOK_UP, Sample, WARM_UP};
+use shimq_benches::error::BenchError;
 
 /// How much of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -4,10 +4,10 @@ use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 
 use serde::Serialize;
 
-use crate::error::BenchError;
 use crate::meter::Meter;
 use crate::network::{LINKS, Network, Side};
 use crate::variant::{self, Tools};
+use shimq_benches::error::BenchError;
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Serialize)]

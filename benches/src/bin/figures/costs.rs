@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use shimq_benches::chart::{Axis, Chart, OTHERS, OURS, SECOND, Series, Style, THIRD};
-use shimq_benches::error::LabError;
+use shimq_benches::error::BenchError;
 
 use crate::report::{Section, Stated, write_json};
 
@@ -34,7 +34,7 @@ struct Responding {
 }
 
 /// Both figures, or a section that says what is missing for them.
-pub(crate) fn sections(file: &Path, folder: &Path) -> Result<Vec<Section>, LabError> {
+pub(crate) fn sections(file: &Path, folder: &Path) -> Result<Vec<Section>, BenchError> {
     let costs = fs::read(file)
         .ok()
         .and_then(|text| serde_json::from_slice::<Costs>(&text).ok());
@@ -55,7 +55,7 @@ pub(crate) fn sections(file: &Path, folder: &Path) -> Result<Vec<Section>, LabEr
     ])
 }
 
-fn negotiation(rows: &[Negotiation], folder: &Path) -> Result<Section, LabError> {
+fn negotiation(rows: &[Negotiation], folder: &Path) -> Result<Section, BenchError> {
     let mut securities: Vec<&str> = rows.iter().map(|row| row.security.as_str()).collect();
     securities.dedup();
     let place = |row: &Negotiation| {
@@ -109,7 +109,7 @@ fn negotiation(rows: &[Negotiation], folder: &Path) -> Result<Section, LabError>
     })
 }
 
-fn responding(rows: &[Responding], folder: &Path) -> Result<Section, LabError> {
+fn responding(rows: &[Responding], folder: &Path) -> Result<Section, BenchError> {
     let points = |value: fn(&Responding) -> f64| -> Vec<(f64, f64)> {
         let places = rows.iter().map(|row| row.contexts.max(1.0).log10());
         places.zip(rows.iter().map(value)).collect()

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use shimq_benches::daemon::Program;
-use shimq_benches::error::LabError;
+use shimq_benches::error::BenchError;
 use shimq_benches::machine::Machine;
 
 use live::Lab;
@@ -65,12 +65,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<(), LabError> {
+fn run(arguments: &Arguments) -> Result<(), BenchError> {
     if !arguments.simulated_only {
         shimq_testbed::gain_privilege()?;
     }
     let folder = &arguments.out;
-    fs::create_dir_all(folder).map_err(LabError::io(format!("make {}", folder.display())))?;
+    fs::create_dir_all(folder).map_err(BenchError::io(format!("make {}", folder.display())))?;
     let mut machine = Machine::look();
     let live_steps = if arguments.simulated_only {
         0

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use plotters::style::RGBColor;
 use shimq_benches::chart::{Axis, Chart, FOURTH, Mark, OTHERS, OURS, SECOND, Series, Style, THIRD};
-use shimq_benches::error::LabError;
+use shimq_benches::error::BenchError;
 
 use crate::choice::{Choices, PAIRS};
 use crate::timeout::{Recovery, after_back_off};
@@ -18,7 +18,7 @@ pub(crate) fn draw_choices(
     subtitle: &str,
     folder: &Path,
     suffix: &str,
-) -> Result<(), LabError> {
+) -> Result<(), BenchError> {
     let bars = |shares: &dyn Fn(&Choices) -> Vec<f64>| -> Vec<Series> {
         let offsets = [-2.6, 0.0, 2.6];
         let parts = all.iter().zip(COLORS).zip(offsets);
@@ -77,7 +77,7 @@ pub(crate) fn draw_timeouts(
     subtitle: &str,
     folder: &Path,
     name: &str,
-) -> Result<(), LabError> {
+) -> Result<(), BenchError> {
     let end = points
         .iter()
         .map(|point| point.send_timeout)

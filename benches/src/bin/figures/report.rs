@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
-use shimq_benches::error::LabError;
+use shimq_benches::error::BenchError;
 use shimq_benches::machine::Machine;
 
 /// A value that a paper states, and ours.
@@ -46,7 +46,7 @@ pub(crate) fn write(
     sections: &[Section],
     machine: &Machine,
     folder: &Path,
-) -> Result<String, LabError> {
+) -> Result<String, BenchError> {
     let mut page = String::from("# The papers' figures, drawn anew\n\n");
     // Writing to a String cannot fail, here and below.
     let _ = writeln!(
@@ -87,7 +87,7 @@ pub(crate) fn write(
             let _ = writeln!(page, "Data: {}\n", files.join(", "));
         }
     }
-    fs::write(folder.join("report.md"), page).map_err(LabError::io("write the report"))?;
+    fs::write(folder.join("report.md"), page).map_err(BenchError::io("write the report"))?;
     write_json(folder, "stated.json", sections)?;
     Ok(told)
 }
@@ -97,7 +97,7 @@ pub(crate) fn write_json<T: Serialize + ?Sized>(
     folder: &Path,
     file: &str,
     value: &T,
-) -> Result<(), LabError> {
-    let text = serde_json::to_vec_pretty(value).map_err(LabError::io(format!("write {file}")))?;
-    fs::write(folder.join(file), text).map_err(LabError::io(format!("write {file}")))
+) -> Result<(), BenchError> {
+    let text = serde_json::to_vec_pretty(value).map_err(BenchError::io(format!("write {file}")))?;
+    fs::write(folder.join(file), text).map_err(BenchError::io(format!("write {file}")))
 }

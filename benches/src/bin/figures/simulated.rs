@@ -10,7 +10,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use plotters::style::RGBColor;
 use shimq_benches::chart::{Axis, Chart, Mark, Series};
-use shimq_benches::error::LabError;
+use shimq_benches::error::BenchError;
 use shimq_benches::percentiles::sort;
 
 use crate::arrivals::{SERVERS, Week, week};
@@ -73,7 +73,11 @@ fn histories(runs: u64) -> u64 {
 }
 
 /// Figure 5.
-pub(crate) fn cuts(runs: u64, folder: &Path, progress: &ProgressBar) -> Result<Section, LabError> {
+pub(crate) fn cuts(
+    runs: u64,
+    folder: &Path,
+    progress: &ProgressBar,
+) -> Result<Section, BenchError> {
     let distribution = |name: &str, manner: Manner, broken: usize| {
         progress.set_message(format!(
             "{broken} of 18 paths cut, {}",
@@ -186,7 +190,7 @@ pub(crate) fn choices(
     runs: u64,
     folder: &Path,
     progress: &ProgressBar,
-) -> Result<Section, LabError> {
+) -> Result<Section, BenchError> {
     let mut all = Vec::new();
     for (name, manner) in choice::manners() {
         progress.set_message(format!("choices: {name}"));
@@ -239,7 +243,7 @@ pub(crate) fn choices(
 }
 
 /// Figure 9.
-pub(crate) fn timeouts(folder: &Path, progress: &ProgressBar) -> Result<Section, LabError> {
+pub(crate) fn timeouts(folder: &Path, progress: &ProgressBar) -> Result<Section, BenchError> {
     progress.set_message("recovery against the Send Timeout");
     let points: Vec<Recovery> = HALF_SECONDS
         .map(|halves| {
@@ -271,7 +275,7 @@ pub(crate) fn timeouts(folder: &Path, progress: &ProgressBar) -> Result<Section,
 }
 
 /// Figure 11.
-pub(crate) fn arrivals(folder: &Path, progress: &ProgressBar) -> Result<Section, LabError> {
+pub(crate) fn arrivals(folder: &Path, progress: &ProgressBar) -> Result<Section, BenchError> {
     progress.set_message("a week of synthetic arrivals");
     let cases: Vec<_> = [10, 600]
         .into_iter()

@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use shimq_benches::application::{Application, Pattern, Transport};
 use shimq_benches::daemon::Program;
-use shimq_benches::error::LabError;
+use shimq_benches::error::BenchError;
 use shimq_benches::moment::Moment;
 use shimq_testbed::Path;
 
@@ -38,7 +38,7 @@ pub(crate) fn observe(
     time: Duration,
     program: &Program,
     progress: &ProgressBar,
-) -> Result<Healthy, LabError> {
+) -> Result<Healthy, BenchError> {
     let network = Network::new(1)?;
     let mut shim = network.start_daemons(program)?;
     let [of_a, of_b] = &shim.locators;

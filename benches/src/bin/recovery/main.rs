@@ -31,7 +31,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use shimq_benches::application::Pattern;
 use shimq_benches::daemon::Program;
-use shimq_benches::error::LabError;
+use shimq_benches::error::BenchError;
 use shimq_benches::machine::Machine;
 
 use report::Setting;
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<(), LabError> {
+fn run(arguments: &Arguments) -> Result<(), BenchError> {
     shimq_testbed::gain_privilege()?;
     let mut machine = Machine::look();
     let program = Program::prepare(arguments.shimq.as_deref())?;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use shimq_benches::chart::{Row, Rows};
-use shimq_benches::error::LabError;
+use shimq_benches::error::BenchError;
 use shimq_benches::machine::Machine;
 
 use crate::healthy::Healthy;
@@ -38,8 +38,8 @@ pub(crate) fn write(
     results: &Results,
     setting: &Setting,
     folder: &Path,
-) -> Result<String, LabError> {
-    fs::create_dir_all(folder).map_err(LabError::io(format!("make {}", folder.display())))?;
+) -> Result<String, BenchError> {
+    fs::create_dir_all(folder).map_err(BenchError::io(format!("make {}", folder.display())))?;
     let (targets, points) = (results.targets(), results.points());
     let json = Json {
         setting,
@@ -49,10 +49,11 @@ pub(crate) fn write(
         failures: &results.failures,
         outcomes: &results.outcomes,
     };
-    let file = File::create(folder.join("recovery.json")).map_err(LabError::io("create a file"))?;
-    serde_json::to_writer_pretty(file, &json).map_err(LabError::io("write JSON"))?;
+    let file =
+        File::create(folder.join("recovery.json")).map_err(BenchError::io("create a file"))?;
+    serde_json::to_writer_pretty(file, &json).map_err(BenchError::io("write JSON"))?;
     let table = table(results, &points, &targets, setting);
-    fs::write(folder.join("recovery.md"), &table).map_err(LabError::io("write the table"))?;
+    fs::write(folder.join("recovery.md"), &table).map_err(BenchError::io("write the table"))?;
     rows(&points, setting).write(folder, "recovery")?;
     Ok(table)
 }

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
 use shimq_benches::daemon::{Daemon, Monitor, Program};
-use shimq_benches::error::LabError;
+use shimq_benches::error::BenchError;
 use shimq_testbed::{A, B, Emulator, Namespace, Path, Prefix, Provider, TwoHosts};
 use tempfile::TempDir;
 
@@ -18,7 +18,7 @@ pub(crate) struct Network {
 
 impl Network {
     /// Builds the network; `seed` decides what its paths leave to chance.
-    pub(crate) fn new(seed: u64) -> Result<Self, LabError> {
+    pub(crate) fn new(seed: u64) -> Result<Self, BenchError> {
         let hosts = TwoHosts::new()?;
         let emulator = hosts.emulate(seed)?;
         for (host, providers) in [(&hosts.a, A), (&hosts.b, B)] {
@@ -27,7 +27,7 @@ impl Network {
         let network = Self {
             emulator,
             hosts,
-            folder: tempfile::tempdir().map_err(LabError::io("make a folder"))?,
+            folder: tempfile::tempdir().map_err(BenchError::io("make a folder"))?,
         };
         network.set_paths(PATH);
         network.set_up_mptcp()?;
@@ -45,7 +45,7 @@ impl Network {
     }
 
     /// Starts a daemon on each host, and returns once both have addresses of all providers.
-    pub(crate) fn start_daemons(&self, program: &Program) -> Result<Shim<'_>, LabError> {
+    pub(crate) fn start_daemons(&self, program: &Program) -> Result<Shim<'_>, BenchError> {
         let folder = self.folder.path();
         let mut at_a = Daemon::start(program, &self.hosts.a, "A", folder, "")?;
         let mut at_b = Daemon::start(program, &self.hosts.b, "B", folder, "")?;
@@ -59,7 +59,7 @@ impl Network {
     }
 
     /// Host A connects from its second address, too.
-    fn set_up_mptcp(&self) -> Result<(), LabError> {
+    fn set_up_mptcp(&self) -> Result<(), BenchError> {
         for host in [&self.hosts.a, &self.hosts.b] {
             host.set_sysctl("mptcp/enabled", "1")?;
             let limits = "mptcp limits set subflow 2 add_addr_accepted 2";
@@ -72,12 +72,12 @@ impl Network {
     }
 
     /// Subflows that have joined connections of host B so far.
-    pub(crate) fn joined_subflows(&self) -> Result<u64, LabError> {
+    pub(crate) fn joined_subflows(&self) -> Result<u64, BenchError> {
         let counters = self
             .hosts
             .b
             .enter(|| fs::read_to_string("/proc/thread-self/net/netstat"))?
-            .map_err(LabError::io("read the kernel's counters"))?;
+            .map_err(BenchError::io("read the kernel's counters"))?;
         Ok(counter(&counters, "MPTcpExt:", "MPJoinAckRx").unwrap_or_default())
     }
 
@@ -110,12 +110,12 @@ pub(crate) struct Shim<'n> {
 pub(crate) fn wait_until(
     what: &str,
     patience: Duration,
-    mut condition: impl FnMut() -> Result<bool, LabError>,
-) -> Result<(), LabError> {
+    mut condition: impl FnMut() -> Result<bool, BenchError>,
+) -> Result<(), BenchError> {
     let deadline = Instant::now() + patience;
     while !condition()? {
         if Instant::now() > deadline {
-            return Err(LabError::TooLate {
+            return Err(BenchError::TooLate {
                 condition: what.to_owned(),
             });
         }
@@ -133,7 +133,7 @@ fn counter(table: &str, group: &str, name: &str) -> Option<u64> {
 }
 
 /// MPTCP's second subflow has to leave by the provider of its source.
-fn route_by_source(host: &Namespace, providers: &[Provider]) -> Result<(), LabError> {
+fn route_by_source(host: &Namespace, providers: &[Provider]) -> Result<(), BenchError> {
     for (table, provider) in (FIRST_TABLE..).zip(providers) {
         let Provider { link, prefix } = provider;
         let router = provider.router();

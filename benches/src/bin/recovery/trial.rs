@@ -8,7 +8,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde::Serialize;
 use shimq_benches::application::{Application, Transport};
 use shimq_benches::daemon::{Monitor, Program};
-use shimq_benches::error::LabError;
+use shimq_benches::error::BenchError;
 use shimq_benches::moment::Moment;
 use shimq_testbed::{A, B, Provider};
 
@@ -52,7 +52,7 @@ pub(crate) fn play(
     scenario: Scenario,
     run: u64,
     program: &Program,
-) -> Result<Vec<Outcome>, LabError> {
+) -> Result<Vec<Outcome>, BenchError> {
     let mut rng = ChaCha8Rng::seed_from_u64(run);
     let network = Network::new(rng.next_u64())?;
     let mut shim = network.start_daemons(program)?;
@@ -90,7 +90,7 @@ struct Trial<'n> {
 }
 
 impl Trial<'_> {
-    fn play(&self, settling: Duration) -> Result<Outcome, LabError> {
+    fn play(&self, settling: Duration) -> Result<Outcome, BenchError> {
         let application = self.start()?;
         std::thread::sleep(settling);
         let pair = self.network.busiest();
@@ -114,7 +114,7 @@ impl Trial<'_> {
     }
 
     /// Starts the application and returns when it is protected.
-    fn start(&self) -> Result<Application, LabError> {
+    fn start(&self) -> Result<Application, BenchError> {
         let hosts = &self.network.hosts;
         let [of_a, of_b] = &self.shim.locators;
         let (transport, from, to) = match self.means {
@@ -137,7 +137,7 @@ impl Trial<'_> {
     }
 
     /// Lets the fault happen; the moment returned is not later than that.
-    fn strike(&self, pair: (Provider, Provider)) -> Result<Moment, LabError> {
+    fn strike(&self, pair: (Provider, Provider)) -> Result<Moment, BenchError> {
         let (a, b) = ends(pair);
         let hosts = &self.network.hosts;
         let cut = |there: bool, back: bool| {

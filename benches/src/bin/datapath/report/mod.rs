@@ -8,10 +8,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::error::BenchError;
 use crate::results::{LoadRecord, Record, Results};
 use crate::small_flows::SmallFlows;
 use crate::targets::{self, Target};
+use shimq_benches::error::BenchError;
 use shimq_benches::machine::Machine;
 
 /// How the figures were had.

@@ -8,10 +8,10 @@ use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Setting;
-use crate::error::BenchError;
 use crate::results::{Results, Spread};
 use crate::traffic::{Sample, Traffic};
 use crate::variant::Variant;
+use shimq_benches::error::BenchError;
 
 /// Writes `bench.svg` and `bench.png`.
 pub(super) fn write(results: &Results, setting: &Setting, folder: &Path) -> Result<(), BenchError> {

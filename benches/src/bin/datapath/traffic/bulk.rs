@@ -7,9 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Course, LOOK_UP, Sample, WARM_UP};
-use crate::error::BenchError;
 use crate::meter::Meter;
 use crate::network::Side;
+use shimq_benches::error::BenchError;
 
 /// Octets of one system call.
 const CHUNK: usize = 256 << 10;

@@ -13,9 +13,9 @@ use serde::Serialize;
 use shimq_testbed::Namespace;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::error::BenchError;
 use crate::meter::Spent;
 use crate::network::{Network, Side};
+use shimq_benches::error::BenchError;
 
 /// One kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

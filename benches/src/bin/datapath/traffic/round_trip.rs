@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Course, Latency, PATIENCE, Sample, WARM_UP};
-use crate::error::BenchError;
 use crate::meter::Meter;
+use shimq_benches::error::BenchError;
 
 /// Octets of question and answer.
 const MESSAGE: usize = 64;

@@ -10,9 +10,9 @@ use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use socket2::{Domain, Socket, Type};
 
 use super::{Course, LOOK_UP, Sample, WARM_UP};
-use crate::error::BenchError;
 use crate::meter::Meter;
 use crate::network::Side;
+use shimq_benches::error::BenchError;
 
 /// Octets of each datagram, headers not counted.
 const DATAGRAM: usize = 64;

@@ -12,8 +12,8 @@ use shimq_bpf::{BpfError, Config, MappedFlow, Rewriter};
 use shimq_testbed::find;
 
 use super::{Stage, Tools};
-use crate::error::BenchError;
 use crate::network::{LINKS, Side};
+use shimq_benches::error::BenchError;
 
 /// Attaches a rewriter on each host; its flow is from one link's addresses to the other's.
 pub(super) fn set_up_rewriters(mut stage: Stage<'_>) -> Result<Stage<'_>, BenchError> {

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use shimq_testbed::{Process, find};
 
 use super::{Stage, Tools};
-use crate::error::BenchError;
 use crate::network::{LINKS, Side};
+use shimq_benches::error::BenchError;
 
 /// The compiled programs.
 #[derive(Debug)]

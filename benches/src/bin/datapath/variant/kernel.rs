@@ -3,8 +3,8 @@
 use socket2::Protocol;
 
 use super::Stage;
-use crate::error::BenchError;
 use crate::network::{LINKS, Side};
+use shimq_benches::error::BenchError;
 
 /// Looks at each packet once in either direction, to no end.
 pub(super) fn set_up_idle_rules(stage: Stage<'_>) -> Result<Stage<'_>, BenchError> {

@@ -19,9 +19,9 @@ use socket2::Protocol;
 
 pub(crate) use floor::{Floors, compile};
 
-use crate::error::BenchError;
 use crate::network::{Network, Side};
 use crate::traffic::{Course, Traffic};
+use shimq_benches::error::BenchError;
 
 /// One way for packets to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

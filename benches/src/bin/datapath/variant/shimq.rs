@@ -10,8 +10,8 @@ use serde::Deserialize;
 use shimq_testbed::{Namespace, Process};
 
 use super::{Stage, Tools};
-use crate::error::BenchError;
 use crate::network::{Both, Network, Side};
+use shimq_benches::error::BenchError;
 
 /// What the daemons shall have between the two hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

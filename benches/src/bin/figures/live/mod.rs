@@ -14,7 +14,7 @@ use shim6_core::ExplorationPolicy;
 use shimq_benches::application::Pattern;
 use shimq_benches::chart::{Axis, Chart, FOURTH, Mark, OURS, SECOND, Series, THIRD};
 use shimq_benches::daemon::Program;
-use shimq_benches::error::LabError;
+use shimq_benches::error::BenchError;
 use shimq_benches::percentiles::sort;
 
 use crate::choice::{self, Choices};
@@ -60,7 +60,7 @@ impl Lab<'_> {
         &self,
         what: &str,
         cases: Vec<C>,
-        play: impl Fn(C) -> Result<T, LabError> + Sync,
+        play: impl Fn(C) -> Result<T, BenchError> + Sync,
     ) -> Vec<(C, T)> {
         self.progress.set_message(format!("in namespaces: {what}"));
         let waiting: Mutex<VecDeque<C>> = Mutex::new(cases.into());
@@ -94,7 +94,7 @@ impl Lab<'_> {
     }
 
     /// Figure 4.
-    pub(crate) fn throughput(&self) -> Result<Section, LabError> {
+    pub(crate) fn throughput(&self) -> Result<Section, BenchError> {
         let mut curves = self.each("throughput across a failure", ROUND_TRIPS.to_vec(), |ms| {
             let manner = Manner::with_policy(ExplorationPolicy::DisjointFirst);
             let delay = |_| Duration::from_millis(ms / 2);
@@ -162,7 +162,7 @@ impl Lab<'_> {
     }
 
     /// Figure 5.
-    pub(crate) fn cuts(&self) -> Result<Section, LabError> {
+    pub(crate) fn cuts(&self) -> Result<Section, BenchError> {
         let cases: Vec<(usize, u64)> = [16, 2]
             .into_iter()
             .flat_map(|broken| (0..NETWORKS).map(move |seed| (broken, seed)))
@@ -234,7 +234,7 @@ impl Lab<'_> {
     }
 
     /// Figures 6 and 7.
-    pub(crate) fn choices(&self) -> Result<Section, LabError> {
+    pub(crate) fn choices(&self) -> Result<Section, BenchError> {
         let manners = choice::manners();
         let cases: Vec<(usize, u64)> = (0..manners.len())
             .flat_map(|manner| (0..NETWORKS).map(move |seed| (manner, seed)))
@@ -289,7 +289,7 @@ impl Lab<'_> {
     }
 
     /// Figure 9.
-    pub(crate) fn timeouts(&self) -> Result<Section, LabError> {
+    pub(crate) fn timeouts(&self) -> Result<Section, BenchError> {
         // The long ones first, so that they do not end last.
         let cases: Vec<(u64, u64)> = SEND_TIMEOUTS
             .iter()

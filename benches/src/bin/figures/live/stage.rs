@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use shimq_benches::application::{Application, Pattern, Transport};
 use shimq_benches::daemon::{Daemon, Event, Monitor, Program};
-use shimq_benches::error::LabError;
+use shimq_benches::error::BenchError;
 use shimq_benches::moment::Moment;
 use shimq_testbed::{A3, B3, Emulator, Path, Prefix, TwoHosts};
 
@@ -47,7 +47,7 @@ pub(super) fn on_stage<T>(
     pattern: Pattern,
     delay: impl Fn(u64) -> Duration,
     play: impl FnOnce(&mut Stage<'_>) -> T,
-) -> Result<T, LabError> {
+) -> Result<T, BenchError> {
     let hosts = TwoHosts::with_three_providers()?;
     let emulator = hosts.emulate(seed)?;
     for (number, (source, destination)) in (0..).zip(paths()) {
@@ -59,7 +59,7 @@ pub(super) fn on_stage<T>(
         };
         emulator.set(source, destination, path);
     }
-    let folder = tempfile::tempdir().map_err(LabError::io("make a folder"))?;
+    let folder = tempfile::tempdir().map_err(BenchError::io("make a folder"))?;
     let start = |host, name| Daemon::start(program, host, name, folder.path(), &manner.toml());
     let (mut at_a, mut at_b) = (start(&hosts.a, "A")?, start(&hosts.b, "B")?);
     let (of_a, of_b) = (at_a.wait_until_ready(&A3)?, at_b.wait_until_ready(&B3)?);
@@ -100,11 +100,11 @@ impl Stage<'_> {
         what: &str,
         patience: Duration,
         condition: impl Fn(&Self) -> bool,
-    ) -> Result<(), LabError> {
+    ) -> Result<(), BenchError> {
         let start = Moment::now();
         while !condition(self) {
             if Moment::now().since(start) > patience {
-                return Err(LabError::TooLate {
+                return Err(BenchError::TooLate {
                     condition: what.to_owned(),
                 });
             }
