@@ -226,3 +226,61 @@ fn each_probe_describes_itself_and_has_a_nonce_that_no_other_tells() {
         );
     }
 }
+
+//= https://www.rfc-editor.org/rfc/rfc5534#section-6.1
+//= type=test
+//= id=R-042
+//# If the node is in the Exploring state, it transitions to the InboundOK state, sends a Probe
+//# message, and starts the Send Timer.
+#[test]
+fn payload_is_a_sign_of_life_unless_the_address_that_it_came_to_is_gone() {
+    let (mut subject, ulids, _) = exploring();
+    let sent = subject.receive_payload(ulids);
+    assert_eq!(probes(&sent)[0].2.state, ProbeState::InboundOk);
+
+    let (mut subject, peer) = (Subject::new(), Peer::hba(2));
+    peer.be_asked(&mut subject, ulids);
+    subject.set_usable(0, false);
+    assert_eq!(subject.receive_payload(ulids), []);
+    assert_eq!(subject.context(ulids).unwrap().reap, ReapState::Exploring);
+}
+
+#[test]
+fn a_peer_that_asks_elsewhere_is_answered_there_at_once() {
+    let (mut subject, peer) = (Subject::new(), Peer::hba(2));
+    let ulids = ulids(&subject, &peer);
+    peer.be_asked(&mut subject, ulids);
+    subject.send_payload(ulids);
+    let mut asked = Vec::new();
+    while asked.is_empty() {
+        asked = probes(&subject.wait(Duration::from_millis(10)));
+    }
+    // The current pair is being asked, and will be some more times.
+    assert_eq!(asked[0].1, ulids.into());
+    let elsewhere = LocatorPair {
+        local: subject.address(1),
+        peer: peer.address(1),
+    };
+    let question = probe(&subject, ProbeState::Exploring, Vec::new());
+    let answer = probes(&subject.hear(elsewhere, &question));
+    assert_eq!(answer[0].1, elsewhere);
+    assert_eq!(answer[0].2.state, ProbeState::InboundOk);
+}
+
+#[test]
+fn a_peer_that_may_not_hear_us_is_told_where_payload_goes_and_then_where_it_asked() {
+    let (mut subject, peer) = (Subject::new(), Peer::hba(2));
+    let ulids = ulids(&subject, &peer);
+    peer.be_asked(&mut subject, ulids);
+    let elsewhere = LocatorPair {
+        local: subject.address(1),
+        peer: peer.address(1),
+    };
+    let question = probe(&subject, ProbeState::InboundOk, Vec::new());
+    let answered_on: Vec<LocatorPair> = (0..4)
+        .map(|_| probes(&subject.hear(elsewhere, &question))[0].1)
+        .collect();
+    let current = ulids.into();
+    assert_eq!(answered_on, [current, elsewhere, current, elsewhere]);
+    assert_eq!(left_on(&subject.send_payload(ulids)).0, current);
+}

@@ -154,7 +154,7 @@ impl Endpoint {
     fn count_as_payload(&mut self, context: &mut Taken, now: Instant) {
         context.account.control_received(now);
         self.with_reap(context, now, |reap, cx| {
-            Reap::handle_payload_received(reap, cx);
+            Reap::handle_sign_of_life(reap, cx);
             None
         });
     }

@@ -311,12 +311,23 @@ impl Reap {
         })
     }
 
-    /// Notes a sign of life other than a Probe or a Keepalive.
+    /// Notes payload, whichever address it came to.
+    ///
+    /// Once the address is gone that the current pair had, this says nothing: what was under way, or is
+    /// only counted now, came to that address, and whoever took it for a sign that the peer is heard
+    /// would tell the peer to stay there.
+    pub(crate) fn handle_payload_received(&mut self, cx: &mut Surroundings<'_>) {
+        if self.state != State::Exploring || cx.announced.contains(cx.current.local) {
+            self.handle_sign_of_life(cx);
+        }
+    }
+
+    /// Notes something of the peer's, other than a Probe, that came to an address in use.
     //= https://www.rfc-editor.org/rfc/rfc5534#section-6.1
     //= id=R-042
     //# If the node is in the Exploring state, it transitions to the
     //# InboundOK state, sends a Probe message, and starts the Send Timer.
-    pub(crate) fn handle_payload_received(&mut self, cx: &mut Surroundings<'_>) {
+    pub(crate) fn handle_sign_of_life(&mut self, cx: &mut Surroundings<'_>) {
         match self.state {
             State::Operational | State::InboundOk => cx.account.stop_send_timer(),
             State::Exploring => self.hear_again(cx),
@@ -328,13 +339,27 @@ impl Reap {
     //# Upon the reception of a Keepalive message in the Operational state,
     //# the node stops the Send Timer if it was running.
     pub(crate) fn handle_keepalive(&mut self, cx: &mut Surroundings<'_>) {
-        self.handle_payload_received(cx);
+        self.handle_sign_of_life(cx);
     }
 
     fn hear_again(&mut self, cx: &mut Surroundings<'_>) {
         self.state = State::InboundOk;
         cx.account.restart_send_timer(cx.now);
         self.probe_next(cx);
+    }
+
+    /// Where to answer a peer that asked on `asked_on` and that no probe of ours is known to have
+    /// reached: on the current pair, unless more of what went there was never seen.
+    fn better_heard(&self, asked_on: LocatorPair, cx: &Surroundings<'_>) -> LocatorPair {
+        let lost_on = |on: LocatorPair| {
+            let unseen = self.reports.unseen(cx.now, Duration::ZERO);
+            unseen.filter(|&pair| pair == on).count()
+        };
+        if cx.may_probe(cx.current) && lost_on(cx.current) <= lost_on(asked_on) {
+            cx.current
+        } else {
+            asked_on
+        }
     }
 
     /// Takes in a Probe; `arrived_on` is its pair, seen from this host.
@@ -378,6 +403,9 @@ impl Reap {
                 // It asks on the pair in use, so that one is not dead: what it does not hear may be lost.
                 if began && arrived_on == cx.current && cx.may_probe(arrived_on) {
                     self.ask_first(arrived_on, Cause::PeerExploring, cx);
+                } else if arrived_on != cx.current && target.is_none() {
+                    // It has left that pair or given it up, and waits for an answer elsewhere.
+                    self.questions = None;
                 }
                 // Where only one pair works each way, no other answer would reach the peer.
                 self.queue
@@ -399,9 +427,8 @@ impl Reap {
                 self.state = State::Operational;
                 // A late report about a pair that was not needed must not move payload again.
                 let proven = proven.filter(|_| self.exploration.is_some());
-                let answer_on = [proven, Some(cx.current)].into_iter().flatten();
-                let answer_on = answer_on.into_iter().find(|&pair| cx.may_probe(pair));
-                self.probe(answer_on.unwrap_or(arrived_on), cx);
+                let answer_on = proven.unwrap_or_else(|| self.better_heard(arrived_on, cx));
+                self.probe(answer_on, cx);
                 Some(self.end(proven, arrived_on, cx))
             }
             //= https://www.rfc-editor.org/rfc/rfc5534#section-6.9
