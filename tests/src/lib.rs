@@ -1,9 +1,13 @@
 //! Scenes that several scenarios play in, and the times that the RFCs promise.
 
+mod life;
+
 use std::time::Duration;
 
 use shim6_core::{Config, LocalLocator, State, UlidPair};
 use shim6_sim::{FlowId, HostId, HostSpec, Pair, Pattern, World, cga, hba, prefix};
+
+pub use life::Life;
 
 /// `n` seconds.
 #[must_use]
