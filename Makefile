@@ -8,7 +8,7 @@ BUILD_PACKAGES := build-essential pkg-config libmnl-dev libnftnl-dev
 DEMO_PACKAGES  := iproute2 nftables curl python3 util-linux
 TEST_PACKAGES  := iputils-ping tcpdump tshark ethtool procps clang llvm libbpf-dev valgrind
 
-.PHONY: demo test check bench recovery figures costs storm conformance instructions mutations test-vm deps-demo deps-test deps-bench help
+.PHONY: demo test check bench recovery figures costs campaign storm conformance instructions mutations test-vm deps-demo deps-test deps-bench help
 
 help:
 	@echo 'make demo         a TCP connection outlives its path, on two hosts made for it'
@@ -17,6 +17,7 @@ help:
 	@echo 'make recovery     how long applications notice a failed path, beside MPTCP'
 	@echo 'make figures      the figures of the papers on REAP and LinShim6, drawn anew'
 	@echo 'make costs        what the protocol costs without a network: computing and memory'
+	@echo 'make campaign     a hundred thousand random lives of two hosts, in simulation'
 	@echo 'make storm        ten thousand contexts meet the failure of an uplink, in simulation'
 	@echo 'make conformance  who obeys the RFCs where, and which test proves it'
 	@echo 'make instructions what mapping a packet takes, counted; fails if it has grown'
@@ -53,6 +54,10 @@ figures: deps-bench
 costs: deps-bench
 	$(CARGO) build --release --locked -p shimq-benches --bin costs
 	$${CARGO_TARGET_DIR:-target}/release/costs $(COSTS_ARGS)
+
+# Two thousand of them are in `make test`. A quick look: make campaign CAMPAIGN_ARGS='--runs 10000'
+campaign:
+	@$(CARGO) run --quiet --profile campaign --locked -p shimq-tests --bin campaign -- $(CAMPAIGN_ARGS)
 
 # A tenth of it is in `make test`.
 storm:

@@ -7,7 +7,7 @@ use std::time::Duration;
 use shim6_core::{Config, LocalLocator, State, UlidPair};
 use shim6_sim::{FlowId, HostId, HostSpec, Pair, Pattern, World, cga, hba, prefix};
 
-pub use life::Life;
+pub use life::{Fault, Life, Story};
 
 /// `n` seconds.
 #[must_use]

@@ -31,8 +31,8 @@ fn traffic_flows_again_after_faults_of_every_kind_4() {
 #[test]
 fn one_seed_is_one_history() {
     for seed in [3, 1003] {
-        let hashes = [(); 2].map(|()| Life::new(seed).live());
-        assert_eq!(hashes[0], hashes[1]);
+        let stories = [(); 2].map(|()| Life::new(seed).live());
+        assert_eq!(stories[0], stories[1]);
     }
     assert_ne!(Life::new(3).live(), Life::new(4).live());
 }

@@ -97,10 +97,14 @@ impl Net {
         self.links.entry(pair).or_insert(self.default)
     }
 
+    /// Whether the exit of `sender` lets `source` out.
+    pub(crate) fn lets_out(&self, sender: HostId, source: Ipv6Addr) -> bool {
+        let allowed = self.exits.get(&sender);
+        allowed.is_none_or(|allowed| allowed.contains(&prefix_of(source)))
+    }
+
     pub(crate) fn fate(&self, sender: HostId, pair: Pair, rng: &mut ChaCha20Rng) -> Fate {
-        if let Some(allowed) = self.exits.get(&sender)
-            && !allowed.contains(&prefix_of(pair.source))
-        {
+        if !self.lets_out(sender, pair.source) {
             return Fate::Filtered;
         }
         let link = self.link(pair);

@@ -47,6 +47,22 @@ impl World {
         &self.hosts[host.0].spec.locators
     }
 
+    /// Whether whatever is sent on `pair` now arrives, and as it was sent: both addresses are in use, and
+    /// nothing between them cuts, filters, loses or changes packets.
+    #[must_use]
+    pub fn works(&self, pair: Pair) -> bool {
+        let link = self.net.link(pair);
+        let in_use = |address: Ipv6Addr| {
+            let host = self.addresses.get(&address)?;
+            let mut locators = self.hosts[host.0].spec.locators.iter();
+            let usable = locators.any(|it| it.address == address && it.usable);
+            usable.then_some(*host)
+        };
+        let ends = in_use(pair.source).zip(in_use(pair.destination));
+        let passes = ends.is_some_and(|(sender, _)| self.net.lets_out(sender, pair.source));
+        passes && link.up && link.loss == 0 && link.corruption == 0
+    }
+
     /// How a flow fares.
     #[must_use]
     pub fn stats(&self, flow: FlowId) -> FlowStats {

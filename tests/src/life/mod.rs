@@ -1,13 +1,41 @@
 //! A random life of two hosts: whatever happened before, traffic flows once it can.
 //!
-//! The judge of `shim6_sim` looks on all the while.
+//! A seed says who the hosts are, what they send and which faults befall them ([`Fault`]), one after the
+//! other. The judge of `shim6_sim` looks on all the while. Whenever the hosts know each other and a pair
+//! works both ways for long enough, each flow has to flow; and at the end, when all is mended or one pair
+//! is.
 
+mod fault;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shim6_core::{Config, ContextView, Instant, State, UlidPair};
-use shim6_sim::{FlowId, HostId, HostSpec, Link, Pair, Pattern, prefix};
+use shim6_core::{Config, ContextView, Event, Instant, LocalLocator, State, UlidPair};
+use shim6_sim::{FlowId, HostId, HostSpec, Pair, Pattern};
+
+pub use fault::Fault;
 
 use crate::{Proof, TwoHosts, locators, secs};
+
+/// How long traffic is watched to see whether it flows: longer than the longest interval of a flow.
+const WATCHED: Duration = secs(30);
+
+/// What a life was like.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Story {
+    /// A hash over everything that happened.
+    pub trace_hash: u64,
+    /// How long it lasted, on the virtual clock.
+    pub lasted: Duration,
+    /// What befell the hosts, and how often.
+    pub faults: BTreeMap<Fault, u64>,
+    /// Datagrams that arrived, answers included.
+    pub delivered: u64,
+    /// How often payload moved to another pair.
+    pub pair_changes: u64,
+    /// How often traffic had to flow and did.
+    pub watched: u64,
+}
 
 /// Two hosts, some flows, and what befalls them.
 #[derive(Debug)]
@@ -16,7 +44,11 @@ pub struct Life {
     scene: TwoHosts,
     providers: u16,
     config: Config,
+    /// The addresses of each host, all in use.
+    whole: [Vec<LocalLocator>; 2],
     flows: Vec<(FlowId, UlidPair)>,
+    faults: BTreeMap<Fault, u64>,
+    watched: u64,
 }
 
 impl Life {
@@ -37,44 +69,97 @@ impl Life {
             max_probe_timeout,
             ..Config::default()
         };
-        let spec = |host| HostSpec {
+        let whole = [0, 1].map(|host| locators(host, providers, proof));
+        let [a, b] = whole.clone().map(|locators| HostSpec {
             config: config.clone(),
             suspects: seed / 16 % 2 == 1,
-            ..HostSpec::shim6(locators(host, providers, proof))
-        };
-        let scene = TwoHosts::of(seed, spec(0), spec(1));
+            ..HostSpec::shim6(locators)
+        });
+        let scene = TwoHosts::of(seed, a, b);
         Self {
             seed,
             scene,
             providers,
             config,
+            whole,
             flows: Vec::new(),
+            faults: BTreeMap::new(),
+            watched: 0,
         }
     }
 
-    /// Faults, then peace, then the question whether traffic flows; returns the hash of the trace.
+    /// Faults, then peace; each time that traffic has to flow, whether it does.
     ///
     /// # Panics
     ///
     /// If it does not, or if the judge of the world finds fault.
-    pub fn live(mut self) -> u64 {
+    pub fn live(&mut self) -> Story {
         self.start_flows();
         self.wait(secs(30));
         for _ in 0..4 + self.random(9) {
-            self.suffer();
+            let fault = Fault::any(self);
+            fault.befall(self);
+            *self.faults.entry(fault).or_insert(0) += 1;
             let pause = match self.random(4) {
                 0 => Duration::from_millis(self.random(3_000)),
                 1 | 2 => secs(self.random(30)),
                 _ => secs(self.random(200)),
             };
-            self.wait(pause);
+            self.pause(pause);
         }
         self.make_peace();
         self.wait(self.patience());
+        self.watch();
+        self.story()
+    }
+
+    /// What happened lately, for a reader.
+    #[must_use]
+    pub fn trace(&self) -> String {
+        self.scene.world.trace()
+    }
+
+    fn story(&self) -> Story {
+        let world = &self.scene.world;
+        let stats = self.flows.iter().map(|&(flow, _)| world.stats(flow));
+        let changed = |event: &&(Instant, Event)| matches!(event.1, Event::PairChanged { .. });
+        let hosts = [self.scene.a, self.scene.b];
+        let changes = hosts.map(|host| world.events(host).iter().filter(changed).count() as u64);
+        Story {
+            trace_hash: world.trace_hash(),
+            lasted: world.now().since(Instant::default()),
+            faults: self.faults.clone(),
+            delivered: stats.map(|stats| stats.delivered + stats.answered).sum(),
+            pair_changes: changes.iter().sum(),
+            watched: self.watched,
+        }
+    }
+
+    /// Lets time pass after a fault; if that left a pair, and the time is enough to find it, traffic has
+    /// to flow in the end.
+    fn pause(&mut self, span: Duration) {
+        let long_enough = span >= self.patience() + WATCHED;
+        if long_enough && self.know_each_other() && self.a_pair_works() {
+            self.wait(span.saturating_sub(WATCHED));
+            self.watch();
+        } else {
+            self.wait(span);
+        }
+    }
+
+    fn a_pair_works(&self) -> bool {
+        let world = &self.scene.world;
+        let pairs = world.pairs(self.scene.a, self.scene.b);
+        let works = |pair: &Pair| world.works(*pair) && world.works(pair.reversed());
+        pairs.iter().any(works)
+    }
+
+    /// Looks on for a while: each flow has to flow.
+    fn watch(&mut self) {
         let since = self.scene.world.now();
-        self.wait(secs(30));
+        self.wait(WATCHED);
         self.assert_traffic_flows(since);
-        self.scene.world.trace_hash()
+        self.watched += 1;
     }
 
     fn start_flows(&mut self) {
@@ -108,92 +193,12 @@ impl Life {
         }
     }
 
-    /// One fault.
-    fn suffer(&mut self) {
-        let (from, to) = self.some_direction();
-        let pair = self.some_pair(from, to);
-        match self.random(12) {
-            0 => self.scene.world.cut(pair),
-            1 => self.scene.world.cut_one_way(pair),
-            2 => self.cut_current(from),
-            3 => self
-                .scene
-                .world
-                .pairs(from, to)
-                .into_iter()
-                .for_each(|pair| {
-                    self.scene.world.cut(pair);
-                }),
-            4 => self.scene.world.heal(),
-            5 => self.make_noise(pair),
-            6 => {
-                let provider = self.random(u64::from(self.providers)) as u16;
-                self.scene
-                    .world
-                    .filter_ingress(from, Some(prefix(from.0 as u16, provider)));
-            }
-            7 => self.scene.world.filter_ingress(from, None),
-            8 => self.scene.world.restart(from),
-            9 => {
-                let span = secs(1 + self.random(3_600));
-                self.scene.world.jump_clock(from, span);
-            }
-            10 => self.toggle_address(from),
-            _ => self.cut_all_but(pair),
-        }
-    }
-
-    fn cut_current(&mut self, host: HostId) {
-        for context in self.scene.world.contexts(host) {
-            self.scene.world.cut(Pair {
-                source: context.current.local,
-                destination: context.current.peer,
-            });
-        }
-    }
-
-    fn cut_all_but(&mut self, kept: Pair) {
-        for pair in self.scene.world.pairs(self.scene.a, self.scene.b) {
-            if pair == kept || pair == kept.reversed() {
-                self.scene.world.mend(pair);
-            } else {
-                self.scene.world.cut(pair);
-            }
-        }
-    }
-
-    fn make_noise(&mut self, pair: Pair) {
-        let noise = Link {
-            up: true,
-            delay: Duration::from_millis(1 + self.random(300)),
-            jitter: Duration::from_millis(self.random(500)),
-            loss: self.random(500) as u32,
-            duplication: self.random(200) as u32,
-            corruption: self.random(100) as u32,
-        };
-        self.scene.world.set_link(pair, |link| *link = noise);
-    }
-
-    /// An address that is in use goes out of use, or the other way round.
-    fn toggle_address(&mut self, host: HostId) {
-        let mut locators = self.scene.world.locators(host).to_vec();
-        let index = self.random(locators.len() as u64) as usize;
-        locators[index].usable = !locators[index].usable;
-        self.scene.world.set_locators(host, locators);
-    }
-
     /// From now on everything works, or where both ends know each other one pair does.
     fn make_peace(&mut self) {
         let (a, b) = (self.scene.a, self.scene.b);
         for host in [a, b] {
             self.scene.world.filter_ingress(host, None);
-            let mut locators = self.scene.world.locators(host).to_vec();
-            if locators.iter().any(|locator| !locator.usable) {
-                for locator in &mut locators {
-                    locator.usable = true;
-                }
-                self.scene.world.set_locators(host, locators);
-            }
+            self.restore_addresses(host);
         }
         self.scene.world.heal();
         if self.random(2) == 0 {
@@ -203,6 +208,24 @@ impl Life {
                 let pair = self.some_pair(a, b);
                 self.cut_all_but(pair);
             }
+        }
+    }
+
+    /// Gives `host` back all addresses that it had in the beginning; their preferences stay, so that there
+    /// is no more to tell than need be.
+    fn restore_addresses(&mut self, host: HostId) {
+        let present = self.scene.world.locators(host);
+        let whole = &self.whole[host.0];
+        if present.len() < whole.len() || present.iter().any(|locator| !locator.usable) {
+            let restored = whole.iter().map(|locator| {
+                let known = present.iter().find(|it| it.address == locator.address);
+                LocalLocator {
+                    preference: known.map_or(locator.preference, |known| known.preference),
+                    ..locator.clone()
+                }
+            });
+            let restored = restored.collect();
+            self.scene.world.set_locators(host, restored);
         }
     }
 
