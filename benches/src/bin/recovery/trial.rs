@@ -230,5 +230,6 @@ const AFTERMATH: Duration = Duration::from_millis(1_500);
 /// When a recovery is no longer waited for: beyond the Send Timeout and some exploration.
 const GIVEN_UP: Duration = Duration::from_secs(40);
 
-/// How long a context or a subflow may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a context or a subflow may take: messages of the exchange get lost in a queue that a bulk
+/// transfer fills, and are repeated after 4 s, 8 s and 16 s.
+const PATIENCE: Duration = Duration::from_secs(40);
