@@ -8,11 +8,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use shimq_testbed::Namespace;
+use shimq_testbed::{Moment, Namespace};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::BenchError;
-use crate::moment::Moment;
 
 /// What an application sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -42,16 +42,6 @@ pub enum BenchError {
         /// What it said.
         complaint: String,
     },
-    /// A daemon ended, or did not do what it is for.
-    #[error("shimq on {host} {problem}: {log}")]
-    Daemon {
-        /// The host.
-        host: String,
-        /// What is wrong.
-        problem: &'static str,
-        /// The last lines of its log.
-        log: String,
-    },
     /// A plot cannot be drawn.
     #[error("cannot draw {file}: {reason}")]
     Plot {

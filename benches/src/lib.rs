@@ -16,5 +16,4 @@ pub mod daemon;
 pub mod error;
 pub mod machine;
 pub mod modifier_search;
-pub mod moment;
 pub mod percentiles;

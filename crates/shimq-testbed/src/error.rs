@@ -43,6 +43,16 @@ pub enum TestbedError {
         /// What it wrote.
         answer: String,
     },
+    /// A daemon ended, or did not do what it is for.
+    #[error("shimq on host {host} {problem}; its log ends:\n{log}")]
+    Shim {
+        /// Where it ran.
+        host: String,
+        /// What it did, or did not.
+        problem: &'static str,
+        /// The last lines of its log.
+        log: String,
+    },
     /// The operating system refused.
     #[error("{action}: {source}")]
     Io {

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use shimq_testbed::TestbedError;
 
-use super::shim::Host;
-
 /// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
@@ -20,16 +18,6 @@ pub(crate) enum DemoError {
         action: String,
         /// Why it failed.
         source: io::Error,
-    },
-    /// A daemon ended, or did not become ready; `log` is the end of what it said.
-    #[error("shimq on host {host} {problem}; its log ends:\n{log}")]
-    Daemon {
-        /// Where it ran.
-        host: Host,
-        /// What it did, or did not.
-        problem: &'static str,
-        /// The last lines of its log.
-        log: String,
     },
     /// No context came up between the hosts, so there was nothing to show.
     #[error("no shim context was established within {waited:?} of the first byte")]

@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
-use shimq_testbed::Counters;
+use shimq_testbed::{Counters, Moment};
 
 use super::Cut;
 use super::datapath::Taken;
-use super::timeline::{Entry, Moment, Path, ms};
+use super::timeline::{Entry, Path, ms};
 use super::trial::Plan;
 use super::watch::{Ending, Observation};
 

@@ -2,42 +2,11 @@
 
 use std::fmt;
 use std::net::Ipv6Addr;
-use std::ops::Add;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
-use shimq_testbed::{A, B, Provider};
-
-/// A moment on `CLOCK_BOOTTIME`, the clock of the daemons' events, as the time since boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(Duration);
-
-impl Moment {
-    pub(super) fn now() -> Self {
-        let since_boot = Duration::try_from(clock_gettime(ClockId::Boottime));
-        // It fails for negative times only.
-        Self(since_boot.unwrap_or_default())
-    }
-
-    pub(super) fn from_micros(since_boot: u64) -> Self {
-        Self(Duration::from_micros(since_boot))
-    }
-
-    /// The time from `earlier` to this moment; zero if it was not earlier.
-    pub(super) fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
-    }
-}
-
-impl Add<Duration> for Moment {
-    type Output = Self;
-
-    fn add(self, later: Duration) -> Self {
-        Self(self.0 + later)
-    }
-}
+use shimq_testbed::{A, B, Moment, Provider};
 
 /// Milliseconds, as reports have them.
 pub(super) fn ms(duration: Duration) -> f64 {

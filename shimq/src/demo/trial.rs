@@ -11,7 +11,7 @@ use rand_core::{RngCore, SeedableRng};
 use shimq_testbed::{A, B, TwoHosts};
 
 use super::datapath::Datapath;
-use super::shim::{Daemon, Host};
+use super::shim::{self, Host};
 use super::timeline::{Timeline, Voice};
 use super::transfer::Transfer;
 use super::watch::{Observation, Watch};
@@ -53,29 +53,29 @@ pub(super) fn run(plan: &Plan, interrupted: &AtomicBool) -> Result<Observation, 
         .then(|| network.capture(&plan.out.join("router.pcap")))
         .transpose()?;
 
-    let mut daemons = Vec::new();
+    let mut shims = Vec::new();
     let mut monitors = Vec::new();
     let (listener, events) = mpsc::channel();
     let mut ends = (A[0].host(), B[0].host());
     if plan.with_shim {
         plan.voice
             .say("Starting shimq on both hosts; each makes a key first.");
-        let mut at_a = Daemon::start(Host::A, &network.a, plan.datapath, folders)?;
-        let mut at_b = Daemon::start(Host::B, &network.b, plan.datapath, folders)?;
+        let mut at_a = shim::start(Host::A, &network.a, plan.datapath, folders)?;
+        let mut at_b = shim::start(Host::B, &network.b, plan.datapath, folders)?;
+        let of_a = shim::wait_until_ready(&mut at_a, &A, interrupted)?;
+        let of_b = shim::wait_until_ready(&mut at_b, &B, interrupted)?;
         // Any address of a host with shimq will do: packets from it leave by its own provider.
-        let [of_a, of_b] = [random.next_u32() % 2, random.next_u32() % 2];
-        ends = (
-            at_a.wait_until_ready(&A, interrupted)?[of_a as usize],
-            at_b.wait_until_ready(&B, interrupted)?[of_b as usize],
-        );
-        for daemon in [at_a, at_b] {
-            monitors.push(daemon.follow(listener.clone())?);
-            daemons.push(daemon);
+        let [first, second] = [random.next_u32() % 2, random.next_u32() % 2];
+        ends = (of_a[first as usize], of_b[second as usize]);
+        for (host, shim) in [(Host::A, at_a), (Host::B, at_b)] {
+            let listener = listener.clone();
+            monitors.push(shim.follow(move |event| listener.send((host, event)).is_ok())?);
+            shims.push((host, shim));
         }
     }
     let transfer = Transfer::start(&network, ends, plan.file_octets, &mut random, folders)?;
     let timeline = Timeline::begin(plan.voice, plan.progress.then_some(plan.file_octets));
-    let observation = Watch::new(plan, &network, daemons, transfer, timeline, cut_delay)
+    let observation = Watch::new(plan, &network, shims, transfer, timeline, cut_delay)
         .run(&events, interrupted)?;
     if let Some(capture) = capture {
         capture.stop()?;

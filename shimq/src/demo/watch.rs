@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use shimq_testbed::{A, Counters, TwoHosts};
+use shimq_testbed::{A, Counters, Event, Moment, Pair, Shim, TwoHosts};
 
 use super::DemoError;
 use super::datapath::{Datapath, Taken};
-use super::shim::{Daemon, Event, Host, Pair};
-use super::timeline::{Moment, Path, Timeline};
+use super::shim::{self, Host};
+use super::timeline::{Path, Timeline};
 use super::transfer::Transfer;
 use super::trial::Plan;
 
@@ -51,7 +51,7 @@ pub(super) enum Ending {
 pub(super) struct Watch<'a> {
     plan: &'a Plan,
     network: &'a TwoHosts,
-    daemons: Vec<Daemon<'a>>,
+    shims: Vec<(Host, Shim<'a>)>,
     transfer: Transfer,
     timeline: Timeline,
     cut_delay: Duration,
@@ -78,7 +78,7 @@ impl<'a> Watch<'a> {
     pub(super) fn new(
         plan: &'a Plan,
         network: &'a TwoHosts,
-        daemons: Vec<Daemon<'a>>,
+        shims: Vec<(Host, Shim<'a>)>,
         transfer: Transfer,
         timeline: Timeline,
         cut_delay: Duration,
@@ -86,7 +86,7 @@ impl<'a> Watch<'a> {
         Self {
             plan,
             network,
-            daemons,
+            shims,
             transfer,
             looked_at_router: timeline.start(),
             timeline,
@@ -123,8 +123,8 @@ impl<'a> Watch<'a> {
             self.look_at_application(now);
             if now.since(self.looked_at_router) >= ROUTER_INTERVAL {
                 self.look_at_router(now)?;
-                for daemon in &mut self.daemons {
-                    daemon.check()?;
+                for (_, shim) in &mut self.shims {
+                    shim.check()?;
                 }
             }
             if self.cut.is_none() {
@@ -144,7 +144,7 @@ impl<'a> Watch<'a> {
                 if !self.established.contains(&host) {
                     self.established.push(host);
                 }
-                if self.established.len() == self.daemons.len() {
+                if self.established.len() == self.shims.len() {
                     self.ready.get_or_insert(event.at());
                 }
             }
@@ -291,7 +291,8 @@ impl<'a> Watch<'a> {
             };
             self.timeline.note(Moment::now(), text);
         }
-        let datapaths = self.daemons.iter().map(Daemon::datapath);
+        let datapaths = self.shims.iter();
+        let datapaths = datapaths.map(|(host, shim)| shim::datapath(*host, shim));
         let datapaths: Vec<_> = datapaths.collect::<Result<_, _>>()?;
         // The default needs no word.
         let unusual = self.plan.datapath != Datapath::Queue;

@@ -7,8 +7,7 @@ use serde::Serialize;
 use shimq_benches::application::{Application, Pattern, Transport};
 use shimq_benches::daemon::Program;
 use shimq_benches::error::BenchError;
-use shimq_benches::moment::Moment;
-use shimq_testbed::Path;
+use shimq_testbed::{Moment, Path};
 
 use crate::stage::{Network, PATH};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shimq_benches::moment::Moment;
+use shimq_testbed::Moment;
 
 /// What an application that received at `arrivals` (in order) noticed of a fault, as seen at `until`:
 /// the time from the fault to the end of the longest silence after it.

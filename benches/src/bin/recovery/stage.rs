@@ -4,9 +4,9 @@ use std::fs;
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
-use shimq_benches::daemon::{Daemon, Monitor, Program};
+use shimq_benches::daemon::{Monitor, Program};
 use shimq_benches::error::BenchError;
-use shimq_testbed::{A, B, Emulator, Namespace, Path, Prefix, Provider, TwoHosts};
+use shimq_testbed::{A, B, Emulator, Namespace, Path, Prefix, Provider, Shim, TwoHosts};
 use tempfile::TempDir;
 
 /// Fields in the order of their end: what uses the network goes first.
@@ -45,13 +45,13 @@ impl Network {
     }
 
     /// Starts a daemon on each host, and returns once both have addresses of all providers.
-    pub(crate) fn start_daemons(&self, program: &Program) -> Result<Shim<'_>, BenchError> {
+    pub(crate) fn start_daemons(&self, program: &Program) -> Result<Shims<'_>, BenchError> {
         let folder = self.folder.path();
-        let mut at_a = Daemon::start(program, &self.hosts.a, "A", folder, "")?;
-        let mut at_b = Daemon::start(program, &self.hosts.b, "B", folder, "")?;
+        let mut at_a = program.start(&self.hosts.a, "A", folder, "")?;
+        let mut at_b = program.start(&self.hosts.b, "B", folder, "")?;
         let locators = [at_a.wait_until_ready(&A)?, at_b.wait_until_ready(&B)?];
-        let monitors = [at_a.follow()?, at_b.follow()?];
-        Ok(Shim {
+        let monitors = [Monitor::follow(&at_a)?, Monitor::follow(&at_b)?];
+        Ok(Shims {
             daemons: [at_a, at_b],
             monitors,
             locators,
@@ -98,9 +98,8 @@ impl Network {
 }
 
 /// The daemons of both hosts.
-pub(crate) struct Shim<'n> {
-    /// Only kept running.
-    pub(crate) daemons: [Daemon<'n>; 2],
+pub(crate) struct Shims<'n> {
+    pub(crate) daemons: [Shim<'n>; 2],
     pub(crate) monitors: [Monitor; 2],
     /// Of A and of B, in the order of their providers.
     pub(crate) locators: [Vec<Ipv6Addr>; 2],

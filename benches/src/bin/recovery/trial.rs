@@ -9,12 +9,11 @@ use serde::Serialize;
 use shimq_benches::application::{Application, Transport};
 use shimq_benches::daemon::{Monitor, Program};
 use shimq_benches::error::BenchError;
-use shimq_benches::moment::Moment;
-use shimq_testbed::{A, B, Provider};
+use shimq_testbed::{A, B, Moment, Provider};
 
 use crate::scenario::{Fault, Means, Scenario};
 use crate::silence;
-use crate::stage::{Network, PATH, Shim, ends, wait_until};
+use crate::stage::{Network, PATH, Shims, ends, wait_until};
 
 /// What one trial with one means showed.
 #[derive(Clone, Debug, Serialize)]
@@ -86,7 +85,7 @@ struct Trial<'n> {
     means: Means,
     run: u64,
     network: &'n Network,
-    shim: &'n Shim<'n>,
+    shim: &'n Shims<'n>,
 }
 
 impl Trial<'_> {

@@ -6,10 +6,9 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use shimq_benches::application::{Application, Pattern, Transport};
-use shimq_benches::daemon::{Daemon, Event, Monitor, Program};
+use shimq_benches::daemon::{Monitor, Program};
 use shimq_benches::error::BenchError;
-use shimq_benches::moment::Moment;
-use shimq_testbed::{A3, B3, Emulator, Path, Prefix, TwoHosts};
+use shimq_testbed::{A3, B3, Emulator, Event, Moment, Path, Prefix, TwoHosts};
 
 use crate::choice::Choices;
 use crate::cuts::choose;
@@ -60,10 +59,10 @@ pub(super) fn on_stage<T>(
         emulator.set(source, destination, path);
     }
     let folder = tempfile::tempdir().map_err(BenchError::io("make a folder"))?;
-    let start = |host, name| Daemon::start(program, host, name, folder.path(), &manner.toml());
+    let start = |host, name| program.start(host, name, folder.path(), &manner.toml());
     let (mut at_a, mut at_b) = (start(&hosts.a, "A")?, start(&hosts.b, "B")?);
     let (of_a, of_b) = (at_a.wait_until_ready(&A3)?, at_b.wait_until_ready(&B3)?);
-    let monitors = [at_a.follow()?, at_b.follow()?];
+    let monitors = [Monitor::follow(&at_a)?, Monitor::follow(&at_b)?];
     let ends = ((&hosts.a, of_a[0]), (&hosts.b, of_b[0]));
     let began = Moment::now();
     let application = Application::start(pattern, Transport::Plain, ends.0, ends.1)?;

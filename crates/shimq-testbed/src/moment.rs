@@ -12,22 +12,26 @@ pub struct Moment(Duration);
 
 impl Moment {
     /// This moment.
+    #[must_use]
     pub fn now() -> Self {
         // It fails for negative times only.
         Self(Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default())
     }
 
     /// The moment so many microseconds after boot.
+    #[must_use]
     pub fn from_micros(since_boot: u64) -> Self {
         Self(Duration::from_micros(since_boot))
     }
 
     /// The time from `earlier` to this moment; zero if it was not earlier.
+    #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 
     /// Milliseconds from `other` to this moment, negative if this one is earlier.
+    #[must_use]
     pub fn ms_after(self, other: Self) -> f64 {
         (self.0.as_secs_f64() - other.0.as_secs_f64()) * 1_000.0
     }
