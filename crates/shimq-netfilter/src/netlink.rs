@@ -6,6 +6,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::sockopt;
@@ -341,6 +342,12 @@ impl Socket {
     /// Returns the octets in force. The kernel doubles what is asked and charges its own overhead to it.
     pub(crate) fn set_receive_buffer(&self, octets: usize) -> io::Result<usize> {
         set_receive_buffer(self.as_fd(), octets)
+    }
+
+    /// Lets a receiver wait for `timeout` at most, which is not zero.
+    pub(crate) fn set_receive_timeout(&self, timeout: Duration) -> io::Result<()> {
+        sockopt::set_socket_timeout(self, sockopt::Timeout::Recv, Some(timeout))?;
+        Ok(())
     }
 
     /// Asks for `octets` of send buffer, which bounds one datagram; returns the octets that one may have.

@@ -16,6 +16,8 @@ mod config;
 mod error;
 mod packet;
 mod plain;
+mod replies;
+mod slots;
 mod statistics;
 
 use std::io;
@@ -80,7 +82,8 @@ pub enum Verdict {
     Accept,
     /// Ends here.
     Drop,
-    /// Goes on as `buf[range]`. A packet of this host is routed again if its addresses changed.
+    /// Goes on as `buf[range]`, which starts at most [`HEADROOM`] octets before the packet did. A packet of this host is
+    /// routed again if its addresses changed.
     Rewrite(Range<usize>),
 }
 
@@ -170,7 +173,7 @@ pub trait Queue: Send + AsFd {
     ///
     /// # Panics
     ///
-    /// If the judge returns a [`Verdict::Rewrite`] range outside the buffer.
+    /// If the judge returns a [`Verdict::Rewrite`] range outside the buffer, or one that starts too early.
     fn serve(&mut self, timeout: Duration, judge: &mut Judge<'_>) -> io::Result<Served>;
 
     /// The number that this queue is bound to.

@@ -11,11 +11,11 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, getsockname, sockopt};
 
-use super::batch::wait;
 use super::packet::hook;
 use super::{
     HEADROOM, Judge, MAX_COPY_RANGE, Queue, QueueConfig, QueueError, QueuedPacket, Served, Verdict,
@@ -166,6 +166,19 @@ impl AsFd for PlainQueue {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: `fd` is the descriptor that `self.queue` owns and closes only when it is dropped.
         unsafe { BorrowedFd::borrow_raw(self.fd) }
+    }
+}
+
+/// Waits until `fd` has something to read; false after `timeout` or a signal.
+fn wait(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
+    let timeout = Timespec {
+        tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
 
