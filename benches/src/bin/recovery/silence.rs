@@ -49,7 +49,7 @@ pub(crate) fn is_steady(arrivals: &[Moment], now: Moment) -> bool {
 }
 
 /// Three sends of an application that sends each 20 ms.
-const UNNOTICED: Duration = Duration::from_millis(60);
+pub(crate) const UNNOTICED: Duration = Duration::from_millis(60);
 
 const BEING_READ: Duration = Duration::from_millis(2);
 
