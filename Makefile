@@ -57,7 +57,7 @@ costs: deps-bench
 
 # Two thousand of them are in `make test`. A quick look: make campaign CAMPAIGN_ARGS='--runs 10000'
 campaign:
-	@$(CARGO) run --quiet --profile campaign --locked -p shimq-tests --bin campaign -- $(CAMPAIGN_ARGS)
+	@$(CARGO) run --quiet --locked -p shimq-tests --bin campaign -- $(CAMPAIGN_ARGS)
 
 # A tenth of it is in `make test`.
 storm:
