@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use shim6_core::{Config, Event, ReapState};
-use shim6_sim::{HostSpec, Link, Pair, Pattern, World, prefix};
+use shim6_core::{Config, Event, ReapState, UlidPair};
+use shim6_sim::{FlowId, HostSpec, Link, Pair, Pattern, World, prefix};
 use shimq_tests::{Proof, TwoHosts, locators, recovery_bound, secs};
 
 const SECOND: Duration = secs(1);
@@ -331,5 +331,76 @@ fn a_silence_is_noticed_although_nothing_more_is_sent() {
         world.stop(flow);
         world.run_for(secs(2));
         assert!(suspected(world), "seed {seed}\n{}", world.trace());
+    }
+}
+
+/// A pure upload from a host, which had to leave the ULIDs.
+fn upload_on_another_pair(seed: u64) -> (TwoHosts, FlowId) {
+    let pattern = Pattern::one_way(SECOND);
+    let mut scene = TwoHosts::new(seed);
+    let flow = scene.establish(pattern);
+    let ulids = scene.ulids();
+    scene.world.cut(ulids);
+    let bound = recovery_bound(&Config::default(), 4, pattern);
+    scene.world.run_for(bound);
+    assert_ne!(scene.world.current_pair(scene.a), Some(ulids));
+    (scene, flow)
+}
+
+#[test]
+fn a_host_that_slept_keeps_the_contexts_that_its_flows_live_on() {
+    for seed in 0..10 {
+        let (mut scene, flow) = upload_on_another_pair(seed);
+        let world = &mut scene.world;
+        world.jump_clock(scene.a, secs(1_800));
+        let delivered = world.stats(flow).delivered;
+        world.run_for(secs(30));
+        assert!(world.stats(flow).delivered >= delivered + 29, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_sender_that_forgot_everything_is_found_by_the_keepalives_of_whoever_only_receives() {
+    for seed in 0..10 {
+        let (mut scene, flow) = upload_on_another_pair(seed);
+        let world = &mut scene.world;
+        world.restart(scene.a);
+        // It sends to the only address that it knows, where nothing arrives; a keepalive comes at the
+        // latest after a Keepalive Interval.
+        world.run_for(secs(6));
+        let delivered = world.stats(flow).delivered;
+        world.run_for(secs(30));
+        assert!(world.stats(flow).delivered >= delivered + 29, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_sender_that_forgot_everything_too_long_ago_is_not_found_until_its_peer_sends() {
+    for seed in 0..10 {
+        let (mut scene, flow) = upload_on_another_pair(seed);
+        let ulids = scene.ulids();
+        let world = &mut scene.world;
+        for pair in world.pairs(scene.a, scene.b) {
+            world.cut(pair);
+        }
+        // Meanwhile the peer has sent all the keepalives that it owes.
+        world.run_for(secs(30));
+        world.restart(scene.a);
+        world.heal();
+        world.cut(ulids);
+        let delivered = world.stats(flow).delivered;
+        world.run_for(secs(120));
+        assert_eq!(world.stats(flow).delivered, delivered, "seed {seed}");
+        let Pair {
+            source,
+            destination,
+        } = ulids.reversed();
+        let back = UlidPair {
+            local: source,
+            peer: destination,
+        };
+        world.start_between(scene.b, scene.a, back, Pattern::one_way(secs(10)));
+        world.run_for(secs(30));
+        assert!(world.stats(flow).delivered >= delivered + 25, "seed {seed}");
     }
 }

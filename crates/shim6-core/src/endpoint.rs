@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -22,6 +23,10 @@ use crate::responder::Responder;
 use crate::table::{Census, ContextId, ContextView, Table, Taken};
 use crate::time::Instant;
 use crate::trigger::{Candidate, Heuristic};
+
+/// A host that did not look at its timers for so long was asleep: it looks every few seconds while it has
+/// a context. Nothing was used meanwhile, and yet connections go on that lived before.
+const ASLEEP: Duration = Duration::from_secs(60);
 
 /// One host's Shim6.
 ///
@@ -47,6 +52,10 @@ pub struct Endpoint {
     pub(crate) reap_outbox: Vec<(LocatorPair, Message)>,
     pub(crate) heuristic: Box<dyn Heuristic>,
     pub(crate) candidates: BTreeMap<UlidPair, Candidate>,
+    /// When timers were last looked at.
+    looked: Instant,
+    /// When this host last woke up.
+    awake_since: Instant,
     transmits: VecDeque<Transmit>,
     pub(crate) resends: VecDeque<Resend>,
     flow_updates: VecDeque<FlowUpdate>,
@@ -72,6 +81,8 @@ impl Endpoint {
             reap_outbox: Vec::new(),
             heuristic,
             candidates: BTreeMap::new(),
+            looked: Instant::default(),
+            awake_since: Instant::default(),
             transmits: VecDeque::new(),
             resends: VecDeque::new(),
             flow_updates: VecDeque::new(),
@@ -153,11 +164,16 @@ impl Endpoint {
 
     /// Does what is due at `now`. Calling early or twice does nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if now.since(self.looked) >= ASLEEP {
+            self.awake_since = now;
+        }
+        self.looked = now;
         while let Some(mut context) = self.table.due(now).and_then(|id| self.table.take(id)) {
             //= https://www.rfc-editor.org/rfc/rfc5533#section-9
             //= id=S-137,S-138
             //# it is RECOMMENDED that
-            let idle = now.since(context.last_used()) >= self.config.idle_lifetime;
+            let idle_since = context.last_used().max(self.awake_since);
+            let idle = now.since(idle_since) >= self.config.idle_lifetime;
             if idle && context.state.has_peer() && context.mark.is_none() {
                 self.discard(context, Cause::Idle);
                 continue;

@@ -76,6 +76,7 @@ pub(crate) struct Model {
     forbidden: BTreeSet<Ipv6Addr>,
     /// Addresses of others that a host has a proof for.
     false_claims: BTreeSet<(HostId, Ipv6Addr)>,
+    /// By CT(local), which stays when the peer's changes.
     paces: BTreeMap<(HostId, ContextTag), Pace>,
     /// For which packet each host last heard anything.
     heard: BTreeMap<HostId, u64>,
@@ -183,7 +184,8 @@ impl Model {
         }
         match Message::parse(&octets[at..]) {
             Ok(Message::Probe(probe)) => {
-                self.check_pace(host, transmit, &probe, stimulus, now, config)
+                let key = (host, context.local_tag);
+                self.check_pace(key, transmit, &probe, stimulus, now, config)
             }
             Ok(_) => Ok(()),
             Err(error) => Err(format!("{host} sends what nobody can read: {error:?}")),
@@ -192,14 +194,14 @@ impl Model {
 
     fn check_pace(
         &mut self,
-        host: HostId,
+        (host, tag): (HostId, ContextTag),
         transmit: &Transmit,
         probe: &Probe,
         stimulus: Stimulus,
         now: Instant,
         config: &Config,
     ) -> Result<(), Fault> {
-        let pace = self.paces.entry((host, probe.receiver_tag)).or_default();
+        let pace = self.paces.entry((host, tag)).or_default();
         if self.heard.get(&host) > Some(&pace.stimulus.0) {
             (pace.unheard, pace.repetitions) = (0, 0);
         }

@@ -20,6 +20,10 @@ use crate::{Proof, TwoHosts, locators, secs};
 /// How long traffic is watched to see whether it flows: longer than the longest interval of a flow.
 const WATCHED: Duration = secs(30);
 
+/// How long a context may take: the last pause of an exchange in vain (RFC 5533 §7.8: 64 s, give or take a
+/// half), NO_R1_HOLDDOWN_TIME, and a minute until a flow is worth another, each at both ends.
+const NEGOTIATED: Duration = secs(2 * (96 + 60 + 60));
+
 /// What a life was like.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Story {
@@ -110,6 +114,7 @@ impl Life {
         self.make_peace();
         self.wait(self.patience());
         self.watch();
+        self.wait_for_contexts();
         self.story()
     }
 
@@ -152,6 +157,16 @@ impl Life {
         let pairs = world.pairs(self.scene.a, self.scene.b);
         let works = |pair: &Pair| world.works(*pair) && world.works(pair.reversed());
         pairs.iter().any(works)
+    }
+
+    /// Each flow is worth a context, so it gets one: after the exchange that may be under way in vain, its
+    /// negative cache, and the time that the heuristic takes to ask for another.
+    fn wait_for_contexts(&mut self) {
+        let end = self.scene.world.now() + NEGOTIATED;
+        while !self.know_each_other() {
+            assert!(self.scene.world.now() < end, "a flow has no context");
+            self.wait(secs(5));
+        }
     }
 
     /// Looks on for a while: each flow has to flow.
