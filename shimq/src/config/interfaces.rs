@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::{Addresses, ConfigError};
-use crate::host::InterfaceRule;
+use crate::host::{AddressKind, InterfaceRule};
 
 /// Refuses rules that cannot be, or that never hold.
 pub(super) fn validate(rules: &[InterfaceRule], addresses: Addresses) -> Result<(), ConfigError> {
@@ -40,6 +40,15 @@ fn check(rule: &InterfaceRule, earlier: &[InterfaceRule]) -> Result<(), ConfigEr
             "interface.key",
             format!("{:?}", key.display().to_string()),
             "a file of state-dir such as isp-a.pem, or an absolute path",
+        );
+    }
+    if rule.kind == AddressKind::Hba
+        && let Some(key) = &rule.key
+    {
+        return refuse(
+            "interface.key",
+            format!("{:?}", key.display().to_string()),
+            "not with kind = \"hba\", whose addresses have no key; those of \"cga-hba\" have one",
         );
     }
     if let Some(sec) = rule.sec.filter(|sec| *sec > 2) {

@@ -61,7 +61,8 @@ pub(crate) struct Config {
     limits: Limits,
     exclude: Exclude,
     locators: Vec<LocatorRule>,
-    /// Key and Sec value of the CGAs on some interfaces, in place of `key.pem` and `sec`.
+    /// Kind, key and Sec value of the addresses on some interfaces, in place of CGAs with `key.pem` and
+    /// `sec`.
     interface: Vec<InterfaceRule>,
     /// The file that this was read from.
     #[serde(skip)]

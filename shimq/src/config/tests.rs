@@ -87,6 +87,18 @@ fn values_that_cannot_be_are_refused_with_what_can() {
         ),
         ("[[interface]]\nname = 'eth0'\nkey = 'a.cga'", "isp-a.pem"),
         (
+            "[[interface]]\nname = 'eth0'\nkind = 'rsa'",
+            "line 3, column 8",
+        ),
+        (
+            "[[interface]]\nname = 'eth0'\nkind = 'rsa'",
+            "expected one of `cga`, `hba`, `cga-hba`",
+        ),
+        (
+            "[[interface]]\nname = 'eth0'\nkind = 'hba'\nkey = 'a.pem'",
+            "\"cga-hba\" have one",
+        ),
+        (
             "[[interface]]\nname = 'eth*'\n[[interface]]\nname = 'eth0'",
             "first that matches",
         ),
@@ -139,6 +151,10 @@ fn a_value_that_cannot_be_is_refused_with_its_file_and_line() {
             6,
         ),
         ("sec = 1\ninterface = [{ name = 'eth0', sec = 3 }]\n", 2),
+        (
+            "[[interface]]\nname = 'eth0'\nkind = 'hba'\nkey = 'a.pem'\n",
+            4,
+        ),
     ] {
         std::fs::write(&path, text).unwrap();
         let error = Config::read(Some(&path)).unwrap_err().to_string();

@@ -39,6 +39,14 @@ impl Source {
         }
     }
 
+    /// The address that new connections have in place of this one, if that was replaced.
+    fn successor(&self, interface: &str, address: Ipv6Addr) -> Option<Ipv6Addr> {
+        match self {
+            Self::Form(former) => former.successor(interface, address),
+            Self::AsConfigured(_) => None,
+        }
+    }
+
     /// When to look without news.
     fn due(&self) -> Option<Instant> {
         match self {
@@ -267,12 +275,22 @@ impl Keeper {
                     //= id=R-007
                     //# Nodes SHOULD employ techniques listed in Sections 3.1 and 3.2 to track the
                     //# local situation.
-                    usable: interface.up && is_settled(address),
+                    usable: interface.up && self.is_usable(&interface.name, address),
                 };
                 locators.push((locator, address.lifetimes.valid));
             }
         }
         locators
+    }
+
+    /// Whether packets can be sent from an address and to it. One that was replaced is deprecated, for
+    /// new connections are to have the other, but leads where that leads.
+    fn is_usable(&self, interface: &str, address: &InterfaceAddress) -> bool {
+        let addresses = &self.watch.snapshot().addresses;
+        let successor = self.source.successor(interface, address.address);
+        let successor =
+            successor.and_then(|successor| addresses.get(&(address.interface, successor)));
+        is_settled(address) || (!address.tentative() && successor.is_some_and(is_settled))
     }
 
     /// Locators that new connections should choose, links that are down included: no connection

@@ -3,8 +3,10 @@
 //! Decides which of the host's addresses are locators, and configures what they need, over
 //! rtnetlink:
 //!
-//! * [`form`]: one CGA for each global or unique local /64 prefix of the chosen interfaces;
-//! * [`owner`]: with which key, interface by interface;
+//! * [`form`]: one address for each global or unique local /64 prefix of the chosen interfaces;
+//! * [`owner`]: of which kind and with which key, interface by interface;
+//! * [`formed`]: what was formed, and which of it is for new connections;
+//! * [`searches`]: modifiers, on other threads;
 //! * [`advertised`]: these prefixes, where shimq forms addresses in place of the kernel;
 //! * [`prefer`]: new outgoing connections choose it;
 //! * [`routing`]: packets from it leave by its own interface's routers;
@@ -26,6 +28,7 @@ mod anchor;
 mod autoconf;
 mod error;
 mod form;
+mod formed;
 mod held;
 mod keeper;
 mod lifetime;
@@ -37,6 +40,7 @@ mod prefixes;
 mod release;
 mod routes;
 mod routing;
+mod searches;
 mod status;
 mod store;
 mod watch;
@@ -68,7 +72,7 @@ use store::Store;
 use watch::{Snapshot, Watch};
 
 pub(crate) use error::HostError;
-pub(crate) use owner::InterfaceRule;
+pub(crate) use owner::{AddressKind, InterfaceRule};
 pub(crate) use release::{Removed, release};
 pub(crate) use status::{LocatorStatus, status};
 
@@ -104,10 +108,10 @@ fn matches(pattern: &str, name: &str) -> bool {
 /// Where locators come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum AddressMode {
-    /// shimq forms a CGA for each prefix.
+    /// shimq forms an address for each prefix.
     #[default]
     Form,
-    /// shimq forms a CGA for each prefix that a router advertises; the kernel forms none meanwhile.
+    /// shimq forms an address for each prefix that a router advertises; the kernel forms none meanwhile.
     FromAdvertisements,
     /// CGA or HBA addresses that are configured already, and whose parameters lie in the state
     /// directory as `ADDRESS.cga`, beside the keys of them all. They are read once, at the start.
@@ -126,8 +130,8 @@ pub(crate) struct HostConfig {
     pub(crate) sec: u8,
     /// Length of the RSA keys that are made at the first start, in bits, at least 1024.
     pub(crate) key_bits: usize,
-    /// Key and Sec value of the addresses that are formed on some interfaces; the first that matches
-    /// holds.
+    /// Kind, key and Sec value of the addresses that are formed on some interfaces; the first that
+    /// matches holds.
     pub(crate) rules: Vec<InterfaceRule>,
     /// Where key and parameters are kept.
     pub(crate) state_dir: PathBuf,
@@ -159,7 +163,7 @@ pub(crate) struct LocalLocator {
     pub(crate) pds: Arc<Pds>,
     /// The key that signs for it; `None` for an HBA set without one, or if it is not this host's.
     pub(crate) key: Option<Arc<SigningKey>>,
-    /// The link is up, the address there, unique and not deprecated.
+    /// The link is up, the address there, unique, and not deprecated with its prefix.
     pub(crate) usable: bool,
 }
 

@@ -1,6 +1,6 @@
-//! Whose addresses are formed on an interface: their key and their Sec value.
+//! Whose addresses are formed on an interface: how they are proven, their key and their Sec value.
 //!
-//! Decides which of both an interface has: those of the first rule that its name matches, for the rest
+//! Decides which of these an interface has: those of the first rule that its name matches, for the rest
 //! those of the host. A key of the state directory is made when it is first needed; one that lies
 //! elsewhere is managed by somebody else, and has to be there.
 
@@ -10,10 +10,23 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use serde::Deserialize;
-use shim6_cga::{Modifier, Search, SigningKey};
+use shim6_cga::{Kind, Modifier, Pds, Search, SigningKey};
 
 use super::store::{KEY_FILE, Store};
 use super::{HostConfig, HostError, child, matches};
+
+/// What kind of addresses is formed, by its name in the configuration.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum AddressKind {
+    /// One CGA for each prefix (RFC 3972).
+    #[default]
+    Cga,
+    /// One HBA set over all prefixes, on a random nonce in place of a key (RFC 5535 §6).
+    Hba,
+    /// One HBA set over all prefixes, with a key that can sign for what is not in it (RFC 5535 §8.1).
+    CgaHba,
+}
 
 /// One `[[interface]]` of the configuration: what the addresses on some interfaces are formed with.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -21,6 +34,9 @@ use super::{HostConfig, HostError, child, matches};
 pub(crate) struct InterfaceRule {
     /// The interface; `eth*` stands for all that begin so. The first rule that matches holds.
     pub(crate) name: String,
+    /// How the addresses are proven.
+    #[serde(default)]
+    pub(crate) kind: AddressKind,
     /// A file of the state directory (`isp-a.pem`), made if it is not there, or the absolute path of one
     /// that is. The host's `key.pem` if absent.
     pub(crate) key: Option<PathBuf>,
@@ -29,19 +45,70 @@ pub(crate) struct InterfaceRule {
 }
 
 impl InterfaceRule {
-    fn key_file(&self) -> &Path {
-        self.key.as_deref().unwrap_or(Path::new(KEY_FILE))
+    /// The file of the key that addresses are formed with; `None` if they have none.
+    fn key_file(&self) -> Option<&Path> {
+        match self.kind {
+            AddressKind::Cga | AddressKind::CgaHba => {
+                Some(self.key.as_deref().unwrap_or(Path::new(KEY_FILE)))
+            }
+            AddressKind::Hba => None,
+        }
     }
 }
 
-/// What an address is formed with, besides its prefix (RFC 3972 §4).
+/// How addresses are proven to be their owner's.
+#[derive(Clone)]
+pub(super) enum Proof {
+    /// By signatures of this key.
+    Cga(Arc<SigningKey>),
+    /// By being in one set.
+    Hba,
+    /// Either way.
+    CgaHba(Arc<SigningKey>),
+}
+
+/// What addresses are formed with, besides their prefixes (RFC 3972 §4, RFC 5535 §6).
 #[derive(Clone)]
 pub(super) struct Owner {
-    /// The key pair of the address owner.
-    pub(super) key: Arc<SigningKey>,
+    /// How they are proven.
+    pub(super) proof: Proof,
     /// Security parameter of new addresses, 0 to 2 (RFC 3972 §2).
     pub(super) sec: u8,
 }
+
+impl Owner {
+    /// The key pair of the address owner; `None` where a nonce stands for it.
+    pub(super) fn key(&self) -> Option<&Arc<SigningKey>> {
+        match &self.proof {
+            Proof::Cga(key) | Proof::CgaHba(key) => Some(key),
+            Proof::Hba => None,
+        }
+    }
+
+    /// Whether `pds` could be from this owner: of its kind, with its key.
+    pub(super) fn can_have_formed(&self, pds: &Pds) -> bool {
+        let is_its_kind = match self.proof {
+            Proof::Cga(_) => pds.kind() == Kind::Cga,
+            Proof::Hba => pds.kind() == Kind::Hba,
+            Proof::CgaHba(_) => pds.kind() == Kind::CgaCompatibleHba,
+        };
+        let is_its_key = |key: &Arc<SigningKey>| key.public_key() == pds.public_key();
+        is_its_kind && self.key().is_none_or(is_its_key)
+    }
+
+    /// Whether the addresses of both are formed together, into one set.
+    fn shares_a_set_with(&self, other: &Self) -> bool {
+        let same_key = match (&self.proof, &other.proof) {
+            (Proof::Hba, Proof::Hba) => true,
+            (Proof::CgaHba(key), Proof::CgaHba(other)) => key.public_key() == other.public_key(),
+            (Proof::Cga(_) | Proof::Hba | Proof::CgaHba(_), _) => false,
+        };
+        same_key && self.sec == other.sec
+    }
+}
+
+/// Tells one set that is formed from the others.
+pub(super) type SetNumber = usize;
 
 /// The owners of this host's addresses.
 pub(super) struct Owners {
@@ -63,7 +130,7 @@ impl Owners {
         store: &Store,
         rng: &mut ChaCha20Rng,
     ) -> Result<Self, HostError> {
-        let files = config.rules.iter().map(InterfaceRule::key_file);
+        let files = config.rules.iter().filter_map(InterfaceRule::key_file);
         let mut found = BTreeMap::new();
         for file in std::iter::once(Path::new(KEY_FILE)).chain(files) {
             let key = store.key(file)?;
@@ -80,20 +147,28 @@ impl Owners {
             };
             keys.insert(file, Arc::new(key));
         }
-        let owner = |file, sec| {
+        let key = |file| {
             let key: &Arc<SigningKey> = &keys[file];
+            Arc::clone(key)
+        };
+        let host_key = key(Path::new(KEY_FILE));
+        let owner = |proof, sec| {
             // Refuses a Sec value without a generation procedure before any address is touched.
-            Search::new(key.public_key(), &[], sec, Modifier::default())?;
-            let key = Arc::clone(key);
-            Ok::<_, HostError>(Owner { key, sec })
+            Search::new(host_key.public_key(), &[], sec, Modifier::default())?;
+            Ok::<_, HostError>(Owner { proof, sec })
         };
         let rules = config.rules.iter().map(|rule| {
+            let proof = match (rule.kind, rule.key_file()) {
+                (AddressKind::Cga, Some(file)) => Proof::Cga(key(file)),
+                (AddressKind::CgaHba, Some(file)) => Proof::CgaHba(key(file)),
+                (AddressKind::Hba, _) | (_, None) => Proof::Hba,
+            };
             let sec = rule.sec.unwrap_or(config.sec);
-            Ok((rule.name.clone(), owner(rule.key_file(), sec)?))
+            Ok((rule.name.clone(), owner(proof, sec)?))
         });
         Ok(Self {
             rules: rules.collect::<Result<_, HostError>>()?,
-            host: owner(Path::new(KEY_FILE), config.sec)?,
+            host: owner(Proof::Cga(Arc::clone(&host_key)), config.sec)?,
         })
     }
 
@@ -103,10 +178,18 @@ impl Owners {
         rule.map_or(&self.host, |(_, owner)| owner)
     }
 
+    /// Which set the addresses on the interface with this name are formed into: interfaces with the
+    /// same kind, key and Sec value share one, whatever rules say so. `None` if into none.
+    pub(super) fn set_of(&self, interface: &str) -> Option<SetNumber> {
+        let owner = self.of(interface);
+        let mut owners = self.rules.iter().map(|(_, owner)| owner);
+        owners.position(|other| owner.shares_a_set_with(other))
+    }
+
     /// The keys of all; that of the host first.
     pub(super) fn keys(&self) -> Vec<Arc<SigningKey>> {
         let owners = std::iter::once(&self.host).chain(self.rules.iter().map(|(_, owner)| owner));
-        owners.map(|owner| Arc::clone(&owner.key)).collect()
+        owners.filter_map(Owner::key).cloned().collect()
     }
 }
 

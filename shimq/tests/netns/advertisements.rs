@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use shimq_testbed::{A, AdvertisedPrefix, Direction, Prefix, Provider, RouterAdvertisement};
+use shimq_testbed::{A, AdvertisedPrefix, B, Direction, Prefix, Provider, RouterAdvertisement};
 
 use crate::support::{Daemon, FAST, Network, Side, Stream, eventually};
 
@@ -16,23 +16,24 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// Valid and preferred lifetime, in seconds.
 type Lifetimes = [u32; 2];
 
-/// The routers of host A's providers; silent when dropped.
+/// The routers of some providers; silent when dropped.
 struct Routers {
-    lifetimes: Arc<[Mutex<Lifetimes>; 2]>,
+    lifetimes: Arc<Vec<Mutex<Lifetimes>>>,
     stopping: Arc<AtomicBool>,
     advertising: Option<JoinHandle<()>>,
 }
 
 impl Routers {
-    fn start(network: &Network, lifetimes: [Lifetimes; 2]) -> Self {
-        let lifetimes = Arc::new(lifetimes.map(Mutex::new));
+    fn start<const N: usize>(network: &Network, routers: [(Provider, Lifetimes); N]) -> Self {
+        let (providers, lifetimes): (Vec<_>, Vec<_>) = routers.into_iter().unzip();
+        let lifetimes: Arc<Vec<_>> = Arc::new(lifetimes.into_iter().map(Mutex::new).collect());
         let stopping = Arc::new(AtomicBool::new(false));
         let (now, stop) = (Arc::clone(&lifetimes), Arc::clone(&stopping));
         // A thread started by one inside the namespace is inside as well.
         let advertising = network.hosts.router.enter(|| {
             thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    for (provider, lifetimes) in A.iter().zip(now.iter()) {
+                    for (provider, lifetimes) in providers.iter().zip(now.iter()) {
                         advertise(provider, *lifetimes.lock().unwrap());
                     }
                     thread::sleep(INTERVAL);
@@ -80,7 +81,7 @@ fn a_context_leaves_a_prefix_that_is_withdrawn_and_outlives_it() {
     let Some(network) = Network::new() else {
         return;
     };
-    let routers = Routers::start(&network, [[9000, 8000], [15, 14]]);
+    let routers = Routers::start(&network, [(A[0], [9000, 8000]), (A[1], [15, 14])]);
     let config = format!("addresses = 'from-advertisements'\n{FAST}");
     let a = Daemon::start(&network, Side::A, &config);
     let b = Daemon::start(&network, Side::B, FAST);
@@ -117,4 +118,40 @@ fn a_context_leaves_a_prefix_that_is_withdrawn_and_outlives_it() {
         let setting = network.hosts.a.enter(|| fs::read_to_string(&path).unwrap());
         assert_eq!(setting.unwrap(), "1\n", "the kernel forms addresses again");
     }
+}
+
+#[test]
+fn sets_over_what_two_links_advertise_carry_a_connection_over_a_cut_and_outlive_a_reboot() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let both = [A, B].as_flattened().iter();
+    let routers = both.map(|provider| (*provider, [9000, 8000]));
+    let routers: [_; 4] = routers.collect::<Vec<_>>().try_into().unwrap();
+    let _routers = Routers::start(&network, routers);
+    let config = |kind| {
+        let kind = format!("[[interface]]\nname = '*'\nkind = '{kind}'\n");
+        format!("addresses = 'from-advertisements'\n{FAST}{kind}")
+    };
+    let a = Daemon::start(&network, Side::A, &config("hba"));
+    let b = Daemon::start(&network, Side::B, &config("cga-hba"));
+    for (daemon, kind) in [(&a, "hba"), (&b, "cga-compatible-hba")] {
+        for locator in daemon.ask("locators").as_array().unwrap() {
+            assert_eq!(locator["kind"], kind, "{locator}");
+        }
+    }
+    let (stream, a1, b1) = Stream::with_context(&network, &a, &b);
+    network.hosts.cut(a1, b1, Direction::Both).unwrap();
+    eventually("it moves", || a.current_pair(a1, b1) != (a1, b1));
+    stream.wait_for_more();
+    stream.finish();
+
+    let locators = a.locators();
+    assert!(a.stop().success());
+    for (address, Provider { link, .. }) in locators.iter().zip(A) {
+        let delete = format!("-6 address del {address}/64 dev {link}");
+        network.run(Side::A, "ip", &delete);
+    }
+    let a = Daemon::start(&network, Side::A, &config("hba"));
+    assert_eq!(a.locators(), locators);
 }

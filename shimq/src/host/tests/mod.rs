@@ -5,6 +5,7 @@ mod advertised;
 mod namespace;
 mod owners;
 mod routes;
+mod sets;
 
 use std::net::Ipv6Addr;
 use std::path::Path;
@@ -64,6 +65,14 @@ async fn usable(changes: &mut Receiver<LocatorsChanged>, count: usize) -> Vec<Lo
         locators.len() == count && locators.iter().all(|locator| locator.usable)
     })
     .await
+}
+
+/// `up0` and `up1`, with a prefix each.
+async fn two_links() -> Neighbour {
+    let neighbour = network().await;
+    neighbour.link("up1", "b1").await;
+    ip("address add 2001:db8:2::1/64 dev up1 nodad");
+    neighbour
 }
 
 /// All that this module could leave behind.

@@ -8,13 +8,16 @@ use rand_core::SeedableRng;
 use shim6_cga::{SigningKey, verify_cga};
 
 use super::super::store::Store;
-use super::super::{Host, HostConfig, HostError, InterfaceRule, LocalLocator, release};
-use super::namespace::{Neighbour, alone, ip};
-use super::{config, network, start, traces, usable};
+use super::super::{
+    AddressKind, Host, HostConfig, HostError, InterfaceRule, LocalLocator, release,
+};
+use super::namespace::{alone, ip};
+use super::{config, network, start, traces, two_links, usable};
 
 fn rule(name: &str, key: Option<&str>, sec: Option<u8>) -> InterfaceRule {
     InterfaceRule {
         name: name.into(),
+        kind: AddressKind::Cga,
         key: key.map(Into::into),
         sec,
     }
@@ -25,14 +28,6 @@ fn with_rules(state: &Path, rules: impl Into<Vec<InterfaceRule>>) -> HostConfig 
         rules: rules.into(),
         ..config(state)
     }
-}
-
-/// `up0` and `up1`, with a prefix each.
-async fn two_links() -> Neighbour {
-    let neighbour = network().await;
-    neighbour.link("up1", "b1").await;
-    ip("address add 2001:db8:2::1/64 dev up1 nodad");
-    neighbour
 }
 
 /// The interface, the key file and the Sec value of each locator.
