@@ -255,7 +255,8 @@ fn mistakes_are_told_before_the_work() {
             "cannot write into junk",
         ),
         ("hba new --sec 2 -o x", "--prefix"),
-        ("keygen --bits 512 -o x", "512 is not in 1024..=4096"),
+        ("keygen --bits 512 -o x", "512 is not in 1024..=3072"),
+        ("keygen --bits 4096 -o x", "4096 is not in 1024..=3072"),
         ("cga show junk", "junk holds no parameters"),
     ] {
         let words: Vec<&str> = arguments.split(' ').collect();

@@ -36,7 +36,18 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// Makes a key whose modulus has `bits` bits, 1024 to 4096; seconds of work at the upper end.
+    /// Bits that the modulus of a host's own key has at most.
+    ///
+    /// Key and signature travel together with the locators in one message. With 4096 bits they can fill
+    /// it by themselves, with 3072 there is room for eight locators.
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-5.1
+    //= id=S-004
+    //# Shim6 signaling packets may not be larger than 1280 bytes, including the IPv6 header
+    //# and any intermediate headers between the IPv6 header and the Shim6 header.
+    pub const MAX_BITS: usize = 3072;
+
+    /// Makes a key whose modulus has `bits` bits, 1024 to [`Self::MAX_BITS`]; seconds of work at the
+    /// upper end.
     ///
     /// # Errors
     ///
@@ -47,7 +58,7 @@ impl SigningKey {
         //# Implementations that initially use short RSA keys SHOULD be prepared to switch to
         //# longer keys when denial-of-service attacks arising from integer factoring become a
         //# problem.
-        check_length(bits, MAX_OWN_BITS)?;
+        check_length(bits, Self::MAX_BITS)?;
         let private = RsaPrivateKey::new(rng, bits).map_err(|_| CgaError::KeyGeneration)?;
         Self::new(private)
     }
@@ -56,7 +67,7 @@ impl SigningKey {
     ///
     /// # Errors
     ///
-    /// [`CgaError::PrivateKey`], or [`CgaError::KeyLength`] outside 1024 to 4096 bits.
+    /// [`CgaError::PrivateKey`], or [`CgaError::KeyLength`] outside 1024 to [`Self::MAX_BITS`].
     pub fn from_pem(pem: &str) -> Result<Self, CgaError> {
         let private = RsaPrivateKey::from_pkcs8_pem(pem)
             .or_else(|_| RsaPrivateKey::from_pkcs1_pem(pem))
@@ -114,7 +125,7 @@ impl SigningKey {
         //# The minimum acceptable key
         //# length for RSA keys used in the generation of CGAs MUST be at
         //# least 1024 bits.
-        check_length(private.n().bits(), MAX_OWN_BITS)?;
+        check_length(private.n().bits(), Self::MAX_BITS)?;
         let public = private
             .to_public_key()
             .to_public_key_der()
@@ -291,8 +302,6 @@ const SHIM6_TAG: [u8; 16] = 0x4A30_5662_4858_574B_3655_416F_506A_6D48_u128.to_be
 //# Nodes that implement CGA verification for SEND SHOULD be able to process RSA public keys that
 //# have the algorithm identifier rsaEncryption and, key length between 384 and 2,048 bits.
 const MIN_BITS: usize = 1024;
-/// The longest modulus that the rsa crate reads back, in bits.
-const MAX_OWN_BITS: usize = 4096;
 /// The longest modulus that ring verifies with, in bits.
 //= https://www.rfc-editor.org/rfc/rfc3972#section-5
 //= id=C-026
@@ -379,7 +388,7 @@ mod tests {
         for bits in [512, 1023] {
             let own = CgaError::KeyLength {
                 bits,
-                most: MAX_OWN_BITS,
+                most: SigningKey::MAX_BITS,
             };
             assert_eq!(SigningKey::generate(bits, &mut rng(32)).unwrap_err(), own);
 
@@ -401,12 +410,12 @@ mod tests {
     //= id=C-026
     //# Implementations MAY support longer keys.
     #[test]
-    fn keys_longer_than_the_tools_support_are_refused() {
+    fn keys_longer_than_a_message_or_the_tools_take_are_refused() {
         let own = CgaError::KeyLength {
-            bits: 4097,
-            most: MAX_OWN_BITS,
+            bits: 3073,
+            most: SigningKey::MAX_BITS,
         };
-        assert_eq!(SigningKey::generate(4097, &mut rng(33)).unwrap_err(), own);
+        assert_eq!(SigningKey::generate(3073, &mut rng(33)).unwrap_err(), own);
         let modulus = (BigUint::from(1_u8) << 8192) + 1_u8;
         let long = RsaPublicKey::new_with_max_size(modulus, 65537_u32.into(), 8200).unwrap();
         let spki = long.to_public_key_der().unwrap();

@@ -14,7 +14,7 @@ use shim6_wire::{ContextTag, Message};
 use crate::budget::{Budget, Shares};
 use crate::config::Config;
 use crate::context::State;
-use crate::event::{Cause, Counters, Event, Resend, Transmit};
+use crate::event::{Cause, Counters, DropReason, Event, Resend, Transmit};
 use crate::flow::{FlowTable, FlowUpdate};
 use crate::locator::{LocalLocator, LocalLocators};
 use crate::pair::{LocatorPair, UlidPair};
@@ -294,6 +294,11 @@ impl Endpoint {
     }
 
     pub(crate) fn send(&mut self, pair: LocatorPair, message: &Message) {
+        // Lists are made to fit, but a peer's validator, which goes back to it, may have any length.
+        if !message.fits() {
+            self.counters.drop(DropReason::Oversized);
+            return;
+        }
         self.counters.sent += 1;
         self.transmits.push_back(Transmit {
             source: pair.local,

@@ -12,17 +12,21 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 use shim6_cga::{Pds, PeerPds, SigningKey, VerifiedLocator, verify_hba};
 use shim6_wire::{
-    Generation, ListedLocator, LocatorList, LocatorOptions, LocatorPreferences, Preference,
-    VerificationMethod,
+    ContextTag, Fii, Generation, I2bis, InitiatorNonce, KeepaliveTimeout, ListedLocator,
+    LocatorList, LocatorOptions, LocatorPreferences, Message, Preference, PreferenceFlags,
+    ResponderNonce, Ulids, Validator, VerificationMethod,
 };
 
-/// Most locators that this host lists, so that I2bis with a 2048-bit key stays within 1280 octets.
+/// Most locators that this host lists, if a message has room for them.
 ///
 //= https://www.rfc-editor.org/rfc/rfc5533#section-5.1
 //= id=S-004
 //# An implementation may impose administrative restrictions to avoid excessively large Shim6
 //# packets, such as a limitation on the number of locators to be used.
 const LISTED_MAX: usize = 16;
+
+/// Octets of a peer's validator that every list leaves room for; ours has as many.
+const VALIDATOR_LEN: usize = 40;
 
 /// An address of this host that peers can verify.
 #[derive(Clone, Debug)]
@@ -151,11 +155,13 @@ impl LocalLocators {
 }
 
 /// Which of `locators` the peer of `ulid` can verify, and how: HBA where the set holds it, else CGA.
+///
+/// The ULID comes first. What does not fit into a message is left out.
 fn listed_for(ulid: &LocalLocator, locators: &[LocalLocator]) -> Vec<ListedLocator> {
     let others = locators
         .iter()
         .filter(|other| other.address != ulid.address);
-    std::iter::once(ulid)
+    let mut listed: Vec<_> = std::iter::once(ulid)
         .chain(others)
         .filter(|locator| locator.usable)
         .filter_map(|locator| {
@@ -172,7 +178,57 @@ fn listed_for(ulid: &LocalLocator, locators: &[LocalLocator]) -> Vec<ListedLocat
             })
         })
         .take(LISTED_MAX)
-        .collect()
+        .collect();
+    while !listed.is_empty() && !fits(ulid, &listed) {
+        listed.pop();
+    }
+    listed
+}
+
+/// Whether the largest message with this list stays within what Shim6 may send: an I2bis for a fork
+/// whose ULIDs are not the addresses of its packet, with preferences of full length.
+//= https://www.rfc-editor.org/rfc/rfc5533#section-5.1
+//= id=S-004
+//# Shim6 signaling packets may not be larger than 1280 bytes, including the IPv6 header
+//# and any intermediate headers between the IPv6 header and the Shim6 header.
+fn fits(ulid: &LocalLocator, listed: &[ListedLocator]) -> bool {
+    let generation = Generation(0);
+    let is_signed = listed
+        .iter()
+        .any(|locator| locator.method == VerificationMethod::Cga);
+    let signature_len = ulid.pds.rsa_bits().map(|bits| bits.div_ceil(8));
+    let signature = signature_len.filter(|_| is_signed).map(|len| vec![0; len]);
+    let longest = Preference {
+        flags: PreferenceFlags::BROKEN,
+        priority: 1,
+        weight: 1,
+    };
+    let message = Message::I2bis(I2bis {
+        initiator_tag: ContextTag::from_bits(0),
+        initiator_nonce: InitiatorNonce(0),
+        responder_nonce: ResponderNonce(0),
+        packet_tag: ContextTag::from_bits(0),
+        validator: Validator(vec![0; VALIDATOR_LEN]),
+        ulids: Some(Ulids {
+            sender: ulid.address,
+            receiver: ulid.address,
+        }),
+        fii: Some(Fii(1)),
+        locators: LocatorOptions {
+            list: Some(LocatorList {
+                generation,
+                locators: listed.to_vec(),
+            }),
+            preferences: Some(LocatorPreferences {
+                generation,
+                elements: vec![longest; listed.len()],
+            }),
+            pds: Some(ulid.pds.octets().to_vec()),
+            signature,
+        },
+        keepalive_timeout: Some(KeepaliveTimeout(0)),
+    });
+    message.fits()
 }
 
 /// The preferences of what is listed, in its order.
@@ -336,5 +392,89 @@ impl PeerLocators {
 
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.iter().any(|locator| other.contains(locator.address()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_core::SeedableRng;
+    use shim6_cga::{MultiPrefix, form_hba_set};
+
+    use super::*;
+
+    /// An algorithm identifier and an RSA key of so many bits, with nothing behind it
+    /// (RFC 3279 section 2.3.1).
+    fn public_key(bits: usize) -> Vec<u8> {
+        let field = |tag: u8, contents: Vec<u8>| {
+            let [high, low] = u16::try_from(contents.len()).unwrap().to_be_bytes();
+            let length = match (high, low) {
+                (0, 0..0x80) => vec![low],
+                (0, _) => vec![0x81, low],
+                _ => vec![0x82, high, low],
+            };
+            [vec![tag], length, contents].concat()
+        };
+        let mut modulus = vec![0; 1 + bits / 8];
+        modulus[1] = 0x80;
+        *modulus.last_mut().unwrap() = 1;
+        let exponent = vec![2, 3, 1, 0, 1];
+        let key = field(0x30, [field(2, modulus), exponent].concat());
+        let algorithm = [
+            0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0,
+        ];
+        let bit_string = field(3, [vec![0], key].concat());
+        field(0x30, [algorithm.to_vec(), bit_string].concat())
+    }
+
+    /// So many addresses of a set with a key of so many bits, and one that is not in it.
+    fn locators(bits: usize, count: u8) -> Vec<LocalLocator> {
+        let key = public_key(bits);
+        let signing =
+            Arc::new(SigningKey::generate(1024, &mut ChaCha20Rng::seed_from_u64(1)).unwrap());
+        let prefixes: Vec<_> = (0..count)
+            .map(|n| [0x20, 1, 0xd, 0xb8, 0, 0, 0, n])
+            .collect();
+        let form = |prefixes: &[_]| {
+            let set = MultiPrefix {
+                has_public_key: true,
+                prefixes: prefixes.to_vec(),
+            };
+            form_hba_set([0; 16], &set, 0, &key, 0).unwrap()
+        };
+        let formed = [form(&prefixes), form(&[[0x21; 8]])].concat();
+        let locators = formed.into_iter().map(|(address, pds)| LocalLocator {
+            address,
+            pds: Arc::new(pds),
+            key: Some(Arc::clone(&signing)),
+            usable: true,
+            preference: Preference::default(),
+        });
+        locators.collect()
+    }
+
+    /// How many locators the peer of the set's first address is told of.
+    fn listed(bits: usize, count: u8) -> usize {
+        let locators = locators(bits, count);
+        assert_eq!(locators[0].pds.rsa_bits(), Some(bits));
+        let listed = listed_for(&locators[0], &locators);
+        assert!(fits(&locators[0], &listed));
+        assert!(listed.is_empty() || listed[0].address == locators[0].address);
+        listed.len()
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-5.1
+    //= type=test
+    //= id=S-004
+    //# Shim6 signaling packets may not be larger than 1280 bytes, including the IPv6 header
+    //# and any intermediate headers between the IPv6 header and the Shim6 header.
+    #[test]
+    fn a_list_has_as_many_locators_as_fit_with_key_and_signature_into_one_message() {
+        assert_eq!(listed(1024, 20), LISTED_MAX);
+        assert_eq!(listed(2048, 7), 8, "all");
+        assert_eq!(listed(2048, 8), 9, "all");
+        assert_eq!(listed(SigningKey::MAX_BITS, 1), 2, "all");
+        assert_eq!(listed(SigningKey::MAX_BITS, 8), 8);
+        // What the limit of key lengths is for: of two, the ULID alone.
+        assert_eq!(listed(4096, 1), 1);
     }
 }

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use shim6_cga::SigningKey;
 use shim6_core::{Heuristic, KernelRule, PacketCount, RespondOnly, VolumeOrAge};
 use shimq_netfilter::rules::{self, InputHook, Mode, Prefix, RulesetConfig};
 
@@ -47,7 +48,7 @@ pub(crate) struct Config {
     addresses: Addresses,
     /// Security parameter of the CGAs that are formed, 0 to 2 (RFC 3972 §2).
     sec: u8,
-    /// Bits of the RSA key that is made at the first start, at least 1024 (RFC 5533 §16).
+    /// Bits of the RSA key that is made at the first start, 1024 (RFC 5533 §16) to 3072 (§5.1).
     key_bits: usize,
     /// Where key and parameters are kept.
     pub(crate) state_dir: PathBuf,
@@ -152,11 +153,11 @@ impl Config {
         if self.sec > 2 {
             return refuse("sec", self.sec.to_string(), "0, 1 or 2 (RFC 4982 §5)");
         }
-        if !(1024..=4096).contains(&self.key_bits) {
+        if !(1024..=SigningKey::MAX_BITS).contains(&self.key_bits) {
             return refuse(
                 "key-bits",
                 self.key_bits.to_string(),
-                "1024 to 4096 (RFC 5533 §16)",
+                "1024 to 3072: a longer key leaves no room for locators (RFC 5533 §5.1, §16)",
             );
         }
         if !(1..=16).contains(&self.datapath.queues) {

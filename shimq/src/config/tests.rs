@@ -59,6 +59,7 @@ fn values_that_cannot_be_are_refused_with_what_can() {
     for (text, what) in [
         ("sec = 3", "0, 1 or 2"),
         ("key-bits = 512", "1024"),
+        ("key-bits = 4096", "1024 to 3072"),
         ("[exclude]\npeers = ['2001:db8::/129']", "prefix"),
         (
             "[datapath]\nmode = 'bpf'\n[trigger]\nheuristic = 'packet-count'",

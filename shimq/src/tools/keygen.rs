@@ -14,8 +14,8 @@ use super::{KEY_BITS, ToolError, generate, print, work};
 /// Takes what `shimq keygen` is given.
 #[derive(Args, Debug)]
 pub(crate) struct KeygenArgs {
-    /// Bits of the RSA modulus: at least 1024 (RFC 5533 section 16), at most 4096.
-    #[arg(long, value_name = "N", default_value_t = KEY_BITS, value_parser = clap::value_parser!(u16).range(1024..=4096))]
+    /// Bits of the RSA modulus: at least 1024 (RFC 5533 section 16), at most 3072 (section 5.1).
+    #[arg(long, value_name = "N", default_value_t = KEY_BITS, value_parser = clap::value_parser!(u16).range(1024..=3072))]
     bits: u16,
     /// The file to make: PKCS#8 in PEM, for its owner alone.
     #[arg(short, long, value_name = "FILE")]
