@@ -232,6 +232,8 @@ drop_reasons! {
     SiteFull = "site-full",
     /// This host waits for answers of so many peers, or has been refused by so many, that it asks no more.
     TooManyUnanswered = "too-many-unanswered",
+    /// The two ULIDs have as many forks as they may have (RFC 5533 §4.2).
+    TooManyForks = "too-many-forks",
     /// A message of this host that would make a packet of more than 1280 octets (RFC 5533 §5.1).
     Oversized = "oversized",
     /// ICMPv6 error that Shim6 itself acts upon (RFC 5533 §8).

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry as Slot;
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 use shim6_cga::VerifiedLocator;
@@ -39,6 +40,8 @@ pub(crate) struct Table {
     entries: HashMap<ContextId, Box<Entry>, Hasher>,
     by_ulids: HashMap<(UlidPair, Fii), ContextId, Hasher>,
     by_local_tag: HashMap<ContextTag, ContextId, Hasher>,
+    /// How many forks there are between two ULIDs, where there are any.
+    forks: HashMap<UlidPair, usize, Hasher>,
     /// Contexts that wait for R1 or R2.
     by_nonce: HashMap<InitiatorNonce, ContextId, Hasher>,
     /// Tags that peers chose: several may have chosen the same.
@@ -78,6 +81,7 @@ impl Table {
             entries: HashMap::with_hasher(hasher()),
             by_ulids: HashMap::with_hasher(hasher()),
             by_local_tag: HashMap::with_hasher(hasher()),
+            forks: HashMap::with_hasher(hasher()),
             by_nonce: HashMap::with_hasher(hasher()),
             by_peer_tag: BTreeSet::new(),
             deadlines: BTreeSet::new(),
@@ -100,6 +104,9 @@ impl Table {
         self.next_id += 1;
         self.by_ulids.insert((context.ulids, context.fii), id);
         self.by_local_tag.insert(context.local_tag, id);
+        if context.fii != Fii::DEFAULT {
+            *self.forks.entry(context.ulids).or_default() += 1;
+        }
         self.deadlines.insert((now, id));
         let entry = Box::new(Entry {
             context,
@@ -169,6 +176,14 @@ impl Table {
         self.by_ulids
             .remove(&(entry.context.ulids, entry.context.fii));
         self.by_local_tag.remove(&entry.context.local_tag);
+        if entry.context.fii != Fii::DEFAULT
+            && let Slot::Occupied(mut forks) = self.forks.entry(entry.context.ulids)
+        {
+            *forks.get_mut() -= 1;
+            if *forks.get() == 0 {
+                forks.remove();
+            }
+        }
         self.unanswered -= usize::from(entry.is_unanswered);
         entry.nonce.map(|nonce| self.by_nonce.remove(&nonce));
         entry
@@ -180,6 +195,11 @@ impl Table {
 
     pub(crate) fn by_ulids(&self, ulids: UlidPair, fii: Fii) -> Option<ContextId> {
         self.by_ulids.get(&(ulids, fii)).copied()
+    }
+
+    /// How many forks there are between these ULIDs, whoever began them.
+    pub(crate) fn forks(&self, ulids: UlidPair) -> usize {
+        self.forks.get(&ulids).copied().unwrap_or(0)
     }
 
     pub(crate) fn by_local_tag(&self, tag: ContextTag) -> Option<ContextId> {

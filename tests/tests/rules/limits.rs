@@ -1,6 +1,6 @@
 //! How much of a host others may take up.
 
-use shim6_core::{Config, DropReason, UlidPair};
+use shim6_core::{Config, DropReason, ForkRefusal, UlidPair};
 use shim6_sim::{hba, prefix};
 use shim6_wire::{ContextTag, Fii};
 use shimq_tests::secs;
@@ -60,6 +60,48 @@ fn a_site_gets_its_share_of_the_table_and_leaves_the_rest_to_others() {
     subject.wait(Config::default().idle_lifetime + secs(60));
     assert_eq!(subject.contexts().len(), 0);
     assert!(begins(&greedy, &mut subject, 0));
+}
+
+/// Most forks between two ULIDs.
+const FORKS_MAX: u32 = 16;
+
+#[test]
+fn a_peer_has_so_many_forks_between_two_ulids_and_no_more() {
+    let mut subject = subject(Config::default());
+    let greedy = elsewhere(0);
+    let begun = (0..=FORKS_MAX + 3).filter(|&fii| begins(&greedy, &mut subject, fii));
+    assert_eq!(begun.count(), 1 + FORKS_MAX as usize);
+    assert_eq!(subject.dropped(DropReason::TooManyForks), 3);
+    assert_eq!(subject.contexts().len(), 1 + FORKS_MAX as usize);
+    // Another pair has forks of its own.
+    assert!((0..4).all(|fii| begins(&elsewhere(1), &mut subject, fii)));
+    // Forks of this host are counted with those of the peer.
+    let ulids = ulids(&subject, &greedy);
+    let refused = subject.fork(ulids, 99, None);
+    assert_eq!(refused, Err(ForkRefusal::TooMany));
+    assert_eq!(subject.dropped(DropReason::TooManyForks), 4);
+    subject.wait(Config::default().idle_lifetime + secs(60));
+    assert_eq!(subject.contexts().len(), 0);
+    assert!((0..4).all(|fii| begins(&greedy, &mut subject, fii)));
+}
+
+#[test]
+fn this_host_makes_so_many_forks_between_two_ulids_and_ends_one_for_another() {
+    let mut subject = subject(Config::default());
+    let peer = Peer::hba(2);
+    let ulids = ulids(&subject, &peer);
+    peer.be_asked(&mut subject, ulids);
+    for mark in 1..=FORKS_MAX {
+        assert!(subject.fork(ulids, mark, None).is_ok(), "{mark}");
+    }
+    let one_more = FORKS_MAX + 1;
+    assert_eq!(
+        subject.fork(ulids, one_more, None),
+        Err(ForkRefusal::TooMany)
+    );
+    assert!(subject.end_fork(ulids, 1));
+    assert!(subject.fork(ulids, one_more, None).is_ok());
+    assert_eq!(subject.dropped(DropReason::TooManyForks), 1);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rand_core::RngCore;
 use shim6_wire::{ContextTag, Fii, InitiatorNonce};
 
+use super::fork::FORKS_MAX;
 use super::{Context, CurrentPair, State};
 use crate::account::Account;
 use crate::budget::Site;
@@ -18,7 +19,15 @@ use crate::time::Instant;
 
 impl Endpoint {
     /// Whether there is room for a context that `site` begins, or this host.
-    pub(super) fn check_room(&self, site: Option<Site>) -> Result<(), DropReason> {
+    pub(super) fn check_room(
+        &self,
+        ulids: UlidPair,
+        fii: Fii,
+        site: Option<Site>,
+    ) -> Result<(), DropReason> {
+        if fii != Fii::DEFAULT && self.table.forks(ulids) >= FORKS_MAX {
+            return Err(DropReason::TooManyForks);
+        }
         if self.table.len() >= self.config.contexts_max {
             return Err(DropReason::TableFull);
         }
@@ -41,7 +50,7 @@ impl Endpoint {
         now: Instant,
     ) -> Option<Taken> {
         let announcement = Arc::clone(self.local.announcement(ulids.local)?);
-        if let Err(reason) = self.check_room(site) {
+        if let Err(reason) = self.check_room(ulids, fii, site) {
             self.counters.drop(reason);
             return None;
         }

@@ -13,9 +13,13 @@ use shim6_wire::Fii;
 
 use super::{State, Step};
 use crate::endpoint::Endpoint;
-use crate::event::Cause;
+use crate::event::{Cause, DropReason};
 use crate::pair::{LocatorPair, UlidPair};
 use crate::time::Instant;
+
+/// Most forks between two ULIDs, at either end and whoever began them: a pair of addresses for each, of
+/// hosts with four each. Identifiers are cheap, contexts are not.
+pub(super) const FORKS_MAX: usize = 16;
 
 /// Why there is no fork.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -32,6 +36,9 @@ pub enum ForkRefusal {
     /// It is there already, or being made.
     #[error("there is a fork for this mark: `shimq fork --remove` ends it")]
     Exists,
+    /// As many forks between these ULIDs as there may be.
+    #[error("there are 16 forks between these ULIDs: `shimq fork --remove` ends one")]
+    TooMany,
     /// As many contexts as there may be.
     #[error("no room for another context: see limits.contexts")]
     NoRoom,
@@ -86,6 +93,10 @@ impl Endpoint {
                     Ok(())
                 };
             }
+        }
+        if self.table.forks(ulids) >= FORKS_MAX {
+            self.counters.drop(DropReason::TooManyForks);
+            return Err(ForkRefusal::TooMany);
         }
         let mut context = self
             .new_context(ulids, fii, None, now)

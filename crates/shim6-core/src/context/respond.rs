@@ -137,7 +137,7 @@ impl Endpoint {
         let known = self.table.by_ulids(ulids, fii);
         let site = Site::of(arrived.source);
         // Looked at first, because a full table must not cost a signature.
-        if let (None, Err(reason)) = (known, self.check_room(Some(site))) {
+        if let (None, Err(reason)) = (known, self.check_room(ulids, fii, Some(site))) {
             self.counters.drop(reason);
             return;
         }
