@@ -11,27 +11,31 @@ use crate::time::Instant;
 /// What passed on one context, and since when each side waits for the other.
 ///
 /// Written by queue threads (or by whoever polls the kernel's counters), read by the endpoint.
+///
+/// What is received and what is sent each write cells that lie together, the timers in between: with
+/// many contexts a cell is rarely in the processor's caches, but then its neighbours come along.
 //= https://www.rfc-editor.org/rfc/rfc5534#section-3.3
 //= id=R-005
 //# Shim6 implementations MUST support the discovery of operational address pairs through the use
 //# of explicit reachability tests and Forced Bidirectional Communication (FBD), described later
 //# in this specification.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Account {
-    packets_sent: AtomicU64,
     packets_received: AtomicU64,
-    bytes_sent: AtomicU64,
     bytes_received: AtomicU64,
-    last_sent: AtomicU64,
     last_received: AtomicU64,
     /// When a table last saw something arrive itself, in microseconds.
     last_seen: AtomicU64,
-    /// When a packet was last copied for sending it again.
-    last_copied: AtomicU64,
-    /// When the Send Timer was started (RFC 5534 §6.2), in microseconds; 0 while it is stopped.
-    awaiting_peer: AtomicU64,
     /// When the Keepalive Timer was started (RFC 5534 §6.1), in microseconds; 0 while it is stopped.
     owed_to_peer: AtomicU64,
+    /// When the Send Timer was started (RFC 5534 §6.2), in microseconds; 0 while it is stopped.
+    awaiting_peer: AtomicU64,
+    packets_sent: AtomicU64,
+    bytes_sent: AtomicU64,
+    last_sent: AtomicU64,
+    /// When a packet was last copied for sending it again.
+    last_copied: AtomicU64,
 }
 
 impl Account {

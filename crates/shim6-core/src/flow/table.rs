@@ -1,18 +1,15 @@
 //! The contexts, indexed for packets: what becomes of each one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use shim6_wire::{Class, ContextTag, IcmpError, IcmpKind, Packet};
 
+use super::index::Index;
 use super::{Flow, FlowUpdate, Notice, Path, Tagged, Verdict};
 use crate::config::Config;
 use crate::event::DropReason;
 use crate::pair::{LocatorPair, UlidPair};
 use crate::time::Instant;
-
-type Hasher = foldhash::quality::FixedState;
 
 /// The contexts, indexed for packets. One per queue thread.
 #[derive(Debug)]
@@ -21,28 +18,24 @@ pub struct FlowTable {
     kernel_counts: bool,
     suspicious_silence: Duration,
     deliver_icmp_errors: bool,
-    /// For what the local stack sends, and what arrives untagged.
-    default: HashMap<UlidPair, Arc<Flow>, Hasher>,
-    /// Forks that this host made, for packets with their marks.
-    marked: HashMap<(UlidPair, u32), Arc<Flow>, Hasher>,
-    /// By CT(local), for what arrives tagged.
-    tagged: HashMap<ContextTag, Arc<Flow>, Hasher>,
-    /// Mapped flows alone: an ICMPv6 error quotes CT(peer) and the locators (RFC 5533 §12.4).
-    mapped: HashMap<(ContextTag, LocatorPair), Arc<Flow>, Hasher>,
+    default: Index<UlidPair>,
+    marked: Index<(UlidPair, u32)>,
+    /// Has every flow.
+    tagged: Index<ContextTag>,
+    mapped: Index<(ContextTag, LocatorPair)>,
 }
 
 impl FlowTable {
-    /// An empty table. Peers choose addresses, so the hashers are keyed.
-    pub(crate) fn new(key: u64, kernel_counts: bool, config: &Config) -> Self {
-        let hasher = || Hasher::with_seed(key);
+    /// An empty table, whose hashes are keyed with `seed`.
+    pub(crate) fn new(seed: u64, kernel_counts: bool, config: &Config) -> Self {
         Self {
             kernel_counts,
             suspicious_silence: config.suspicious_silence,
             deliver_icmp_errors: config.deliver_icmp_errors,
-            default: HashMap::with_hasher(hasher()),
-            marked: HashMap::with_hasher(hasher()),
-            tagged: HashMap::with_hasher(hasher()),
-            mapped: HashMap::with_hasher(hasher()),
+            default: Index::new(seed),
+            marked: Index::new(seed),
+            tagged: Index::new(seed),
+            mapped: Index::new(seed),
         }
     }
 
@@ -50,42 +43,23 @@ impl FlowTable {
     pub fn apply(&mut self, update: FlowUpdate) {
         match update {
             FlowUpdate::Set(flow) => {
-                self.forget_mapping(flow.local_tag);
-                if let Path::Mapped { locators, peer_tag } = flow.path {
-                    self.mapped.insert((peer_tag, locators), Arc::clone(&flow));
-                }
-                if flow.is_default {
-                    self.default.insert(flow.ulids, Arc::clone(&flow));
-                }
-                if let Some(mark) = flow.mark {
-                    self.marked.insert((flow.ulids, mark), Arc::clone(&flow));
-                }
-                self.tagged.insert(flow.local_tag, flow);
+                self.forget(flow.local_tag);
+                self.default.insert(&flow);
+                self.marked.insert(&flow);
+                self.tagged.insert(&flow);
+                self.mapped.insert(&flow);
             }
-            FlowUpdate::Remove(flow) => {
-                self.forget_mapping(flow.local_tag);
-                let same_context = self
-                    .default
-                    .get(&flow.ulids)
-                    .is_some_and(|f| f.local_tag == flow.local_tag);
-                if same_context {
-                    self.default.remove(&flow.ulids);
-                }
-                if let Some(mark) = flow.mark {
-                    self.marked.remove(&(flow.ulids, mark));
-                }
-                self.tagged.remove(&flow.local_tag);
-            }
+            FlowUpdate::Remove(flow) => self.forget(flow.local_tag),
         }
     }
 
-    fn forget_mapping(&mut self, local_tag: ContextTag) {
-        let Some(Path::Mapped { locators, peer_tag }) =
-            self.tagged.get(&local_tag).map(|flow| flow.path)
-        else {
+    fn forget(&mut self, local_tag: ContextTag) {
+        let Some(flow) = self.tagged.take(&local_tag) else {
             return;
         };
-        self.mapped.remove(&(peer_tag, locators));
+        self.default.remove(&flow);
+        self.marked.remove(&flow);
+        self.mapped.remove(&flow);
     }
 
     /// How many contexts there are.
@@ -97,7 +71,7 @@ impl FlowTable {
     /// Whether there is no context.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tagged.is_empty()
+        self.len() == 0
     }
 
     /// Decides on a packet that the local stack sends: ULIDs become locators.
@@ -224,7 +198,7 @@ impl FlowTable {
                 }),
             Class::Payload | Class::IcmpError(_) | Class::Malformed(_) => None,
         };
-        tag.is_some_and(|tag| self.tagged.contains_key(&tag))
+        tag.is_some_and(|tag| self.tagged.get(&tag).is_some())
     }
 
     fn incoming_tagged(
@@ -326,6 +300,8 @@ const RECEIVER_TAG: usize = 6;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{Endpoint, RespondOnly};
     use shim6_wire::{I1, InitiatorNonce, Keepalive, Message, RequestNonce, UpdateAck};
@@ -335,7 +311,12 @@ mod tests {
     fn table() -> FlowTable {
         let mut table =
             Endpoint::new(Config::default(), Box::new(RespondOnly), [1; 32]).flow_table();
-        table.apply(FlowUpdate::Set(Arc::new(Flow {
+        table.apply(FlowUpdate::Set(flow(Path::Untouched)));
+        table
+    }
+
+    fn flow(path: Path) -> Arc<Flow> {
+        Arc::new(Flow {
             ulids: UlidPair {
                 local: "2001:db8::1".parse().unwrap(),
                 peer: "2001:db8::2".parse().unwrap(),
@@ -343,13 +324,22 @@ mod tests {
             is_default: true,
             mark: None,
             local_tag: OURS,
-            path: Path::Untouched,
+            path,
             tagged: Tagged::Delivered,
             watched: false,
             kernel_maps: false,
             account: Arc::default(),
-        })));
-        table
+        })
+    }
+
+    fn mapped_to(last: u16) -> (Path, (ContextTag, LocatorPair)) {
+        let peer_tag = ContextTag::from_bits(7);
+        let locators = LocatorPair {
+            local: "2001:db8:2::1".parse().unwrap(),
+            peer: [0x2001, 0xdb8, 2, 0, 0, 0, 0, last].into(),
+        };
+        let path = Path::Mapped { locators, peer_tag };
+        (path, (peer_tag, locators))
     }
 
     fn packet(message: &Message) -> Vec<u8> {
@@ -385,5 +375,24 @@ mod tests {
         });
         assert!(!table.is_named_by(&packet(&stranger)));
         assert!(!table.is_named_by(&[0x60; 7]));
+    }
+
+    #[test]
+    fn a_context_that_moves_is_no_longer_found_by_the_locators_it_had() {
+        let mut table = table();
+        let [(first, first_key), (second, second_key)] = [1, 2].map(mapped_to);
+        for (path, found, not_found) in [
+            (first, Some(first_key), second_key),
+            (second, Some(second_key), first_key),
+            (Path::Untouched, None, second_key),
+        ] {
+            table.apply(FlowUpdate::Set(flow(path)));
+            assert!(found.is_none_or(|key| table.mapped.get(&key).is_some()));
+            assert!(table.mapped.get(&not_found).is_none());
+            assert_eq!(table.len(), 1);
+        }
+        table.apply(FlowUpdate::Remove(flow(Path::Untouched)));
+        assert!(table.is_empty());
+        assert_eq!(table.default.len(), 0);
     }
 }
