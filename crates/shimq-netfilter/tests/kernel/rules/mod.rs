@@ -1,0 +1,69 @@
+//! The ruleset against the kernel: what it counts, what it queues, what it leaves alone.
+
+mod counting;
+mod loading;
+mod queueing;
+mod triggers;
+
+use std::net::{Ipv6Addr, UdpSocket};
+use std::time::Duration;
+
+use crate::support::{HOST, PEER};
+use shimq_netfilter::queue::{BatchQueue, Queue, Verdict};
+use shimq_netfilter::rules::{
+    AddressPair, Change, Direction, InputHook, Mode, RulesetConfig, Trigger,
+};
+
+fn address(text: &str) -> Ipv6Addr {
+    text.parse().expect("an address")
+}
+
+fn host_and_peer() -> AddressPair {
+    AddressPair {
+        local: address(HOST),
+        peer: address(PEER),
+    }
+}
+
+/// Sends a datagram from [`HOST`] to `port` of [`PEER`], where nobody listens.
+fn send_to(port: u16, payload: &[u8]) {
+    let socket = UdpSocket::bind((HOST, 0)).unwrap();
+    socket.send_to(payload, (PEER, port)).unwrap();
+}
+
+/// Packets that wait in the queue; they are judged.
+fn queued(queue: &mut BatchQueue) -> u32 {
+    let mut packets = 0;
+    loop {
+        let served = queue
+            .serve(Duration::ZERO, &mut |_| Verdict::Accept)
+            .unwrap();
+        if served.packets == 0 {
+            return packets;
+        }
+        packets += served.packets;
+    }
+}
+
+fn configurations() -> impl Iterator<Item = RulesetConfig> {
+    let counted = RulesetConfig::default().trigger;
+    let triggers = [counted, Trigger::Everything, Trigger::Never];
+    let queue_all = (Mode::QueueAll, counted);
+    let modes = triggers.map(|trigger| (Mode::Queue, trigger));
+    modes
+        .into_iter()
+        .chain([queue_all])
+        .flat_map(|(mode, trigger)| {
+            [InputHook::Input, InputHook::Prerouting].map(|input_hook| RulesetConfig {
+                mode,
+                trigger,
+                input_hook,
+                ..RulesetConfig::default()
+            })
+        })
+}
+
+/// Counts a context in both directions, or ceases to.
+fn both(change: fn(AddressPair, Direction) -> Change, pair: AddressPair) -> [Change; 2] {
+    [Direction::Out, Direction::In].map(|direction| change(pair, direction))
+}
