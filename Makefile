@@ -8,7 +8,7 @@ BUILD_PACKAGES := build-essential pkg-config libmnl-dev libnftnl-dev
 DEMO_PACKAGES  := iproute2 nftables curl python3 util-linux
 TEST_PACKAGES  := iputils-ping tcpdump tshark ethtool procps clang llvm libbpf-dev valgrind
 
-.PHONY: demo test check bench recovery figures costs campaign storm conformance instructions mutations test-vm deps-demo deps-test deps-bench help
+.PHONY: demo test check bench recovery figures costs accounting campaign storm conformance instructions mutations test-vm deps-demo deps-test deps-bench help
 
 help:
 	@echo 'make demo         a TCP connection outlives its path, on two hosts made for it'
@@ -17,6 +17,7 @@ help:
 	@echo 'make recovery     how long applications notice a failed path, beside MPTCP'
 	@echo 'make figures      the figures of the papers on REAP and LinShim6, drawn anew'
 	@echo 'make costs        what the protocol costs without a network: computing and memory'
+	@echo 'make accounting   ten million packets: each is delivered, or counted as dropped'
 	@echo 'make campaign     a hundred thousand random lives of two hosts, in simulation'
 	@echo 'make storm        ten thousand contexts meet the failure of an uplink, in simulation'
 	@echo 'make conformance  who obeys the RFCs where, and which test proves it'
@@ -54,6 +55,11 @@ figures: deps-bench
 costs: deps-bench
 	$(CARGO) build --release --locked -p shimq-benches --bin costs
 	$${CARGO_TARGET_DIR:-target}/release/costs $(COSTS_ARGS)
+
+# A hundredth of it is in `make test`.
+accounting: deps-bench
+	$(CARGO) build --release --locked -p shimq -p shimq-benches --bin shimq --bin accounting
+	$${CARGO_TARGET_DIR:-target}/release/accounting $(ACCOUNTING_ARGS)
 
 # Two thousand of them are in `make test`. A quick look: make campaign CAMPAIGN_ARGS='--runs 10000'
 campaign:

@@ -31,6 +31,25 @@ impl Process {
         self.child.try_wait().map_err(self.failure("wait for"))
     }
 
+    /// Stops the program (SIGSTOP) until [`Self::resume`].
+    pub fn pause(&mut self) -> Result<(), TestbedError> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a program that was stopped go on (SIGCONT).
+    pub fn resume(&mut self) -> Result<(), TestbedError> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<(), TestbedError> {
+        // Not yet reaped, so the number is still this child's.
+        if self.try_wait()?.is_none() {
+            let pid = Pid::from_child(&self.child);
+            kill_process(pid, signal).map_err(self.failure("signal"))?;
+        }
+        Ok(())
+    }
+
     /// Asks the program to end (SIGTERM), and kills it if it has not after `patience`.
     pub fn terminate(mut self, patience: Duration) -> Result<ExitStatus, TestbedError> {
         let deadline = Instant::now() + patience;

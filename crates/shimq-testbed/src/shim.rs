@@ -152,19 +152,14 @@ impl<'n> Shim<'n> {
             .map(|locator| locator.address)
     }
 
-    /// What the program answers to a command, in JSON.
+    /// What the program answers to a command, with its arguments if it has any, in JSON.
     ///
     /// # Errors
     ///
     /// The command fails.
     pub fn ask(&self, command: &str) -> Result<Vec<u8>, TestbedError> {
-        let socket = self.socket.as_os_str();
-        let args: [&OsStr; 4] = [
-            command.as_ref(),
-            "--json".as_ref(),
-            "--socket".as_ref(),
-            socket,
-        ];
+        let words = command.split_whitespace().chain(["--json", "--socket"]);
+        let args = words.map(OsStr::new).chain([self.socket.as_os_str()]);
         Ok(self.host.run(&self.program, args)?.stdout)
     }
 
