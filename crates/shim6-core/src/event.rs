@@ -208,6 +208,8 @@ drop_reasons! {
     NotEstablished = "not-established",
     /// The packet has no room for 8 more octets.
     TooBig = "too-big",
+    /// Larger than its path with its header, and its fragments could not be sent.
+    NotFragmented = "not-fragmented",
     /// Message for an address that is no ULID or locator of this host.
     NotOurs = "not-ours",
     /// Responder nonce too old, or a validator that is not ours (RFC 5533 §7.13).

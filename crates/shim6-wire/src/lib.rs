@@ -6,6 +6,7 @@
 //! - [`classify()`] says what an IPv6 packet is to Shim6.
 //! - [`Message`] is a control message: [`Message::parse`], [`Message::emit`].
 //! - [`Packet`] adds the payload extension header to a packet in place, and takes it off again.
+//! - [`Fragments`] are what becomes of a packet that does not fit its path with that header.
 //! - [`icmp`] reads and translates ICMPv6 errors about packets that carried a Shim6 header.
 //!
 //! Lengths and offsets are in octets. Offsets into a message count from the first octet of its
@@ -14,6 +15,7 @@
 mod checksum;
 mod classify;
 mod error;
+mod fragment;
 pub mod icmp;
 mod ids;
 mod ipv6;
@@ -25,6 +27,7 @@ mod test_data;
 
 pub use classify::{Class, classify};
 pub use error::WireError;
+pub use fragment::Fragments;
 pub use icmp::{IcmpError, IcmpKind};
 pub use ids::{
     ContextTag, Fii, Generation, InitiatorNonce, ProbeNonce, RequestNonce, ResponderNonce,

@@ -99,7 +99,12 @@ impl Injector {
             .map(|_| ())
     }
 
-    fn send_packet(&mut self, packet: &[u8]) -> io::Result<()> {
+    /// Sends a whole packet.
+    ///
+    /// # Errors
+    ///
+    /// See [`Self::send`].
+    pub(crate) fn send_packet(&mut self, packet: &[u8]) -> io::Result<()> {
         let Some(header) = Ipv6Packet::new(packet) else {
             return Err(io::ErrorKind::InvalidData.into());
         };

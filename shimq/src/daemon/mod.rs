@@ -21,6 +21,7 @@ mod intake;
 mod kernel;
 mod listing;
 mod log;
+mod oversize;
 mod prefer;
 mod queues;
 mod reload;
@@ -51,6 +52,7 @@ use inject::Injector;
 use intake::Intake;
 use kernel::Kernel;
 use listing::Listing;
+use oversize::Oversize;
 use queues::{FromQueue, QueueThread};
 use report::{CountersReport, EventReport, QueueReport, SCHEMA, StatusReport};
 use switch::Switches;
@@ -146,7 +148,9 @@ impl Daemon {
                 Mode::Queue => endpoint.flow_table_behind_kernel_counters(),
                 Mode::QueueAll => endpoint.flow_table(),
             };
-            let thread = QueueThread::start(queue, table, to_endpoint.clone());
+            let random = ChaCha20Rng::from_rng(&mut rng).map_err(|_| DaemonError::Randomness)?;
+            let oversize = Oversize::new(rules.own_mark, random);
+            let thread = QueueThread::start(queue, table, to_endpoint.clone(), oversize);
             queues.push(thread.map_err(DaemonError::Thread)?);
         }
         let kernel = Kernel::start(&config, &rules)?;

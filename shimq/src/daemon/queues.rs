@@ -18,6 +18,7 @@ use shim6_wire::Packet;
 use shimq_netfilter::queue::{self, Hook, Queue, QueuedPacket, Unbinder};
 
 use super::intake::{Full, ToEndpoint};
+use super::oversize::{Cut, Oversize};
 use crate::clock;
 
 /// How long a thread waits for packets before it shows that it is alive.
@@ -57,6 +58,8 @@ pub(crate) struct QueueCounters {
     pub(crate) wakes: AtomicU64,
     pub(crate) packets: AtomicU64,
     pub(crate) rewritten: AtomicU64,
+    /// Too big with their header, and sent in fragments.
+    pub(crate) fragmented: AtomicU64,
     /// Overrun reports of the kernel: some packets were lost before they were read.
     pub(crate) overruns: AtomicU64,
     /// Verdicts that came too late.
@@ -76,6 +79,7 @@ impl QueueCounters {
             wakes: AtomicU64::new(0),
             packets: AtomicU64::new(0),
             rewritten: AtomicU64::new(0),
+            fragmented: AtomicU64::new(0),
             overruns: AtomicU64::new(0),
             gone: AtomicU64::new(0),
             known_full: AtomicU64::new(0),
@@ -115,6 +119,7 @@ impl QueueThread {
         queue: Box<dyn Queue>,
         table: FlowTable,
         to_endpoint: ToEndpoint,
+        oversize: Oversize,
     ) -> std::io::Result<Self> {
         let (updates, changes) = std_mpsc::channel();
         let counters = Arc::new(QueueCounters::new());
@@ -125,6 +130,7 @@ impl QueueThread {
             table,
             changes,
             to_endpoint,
+            oversize,
             counters: Arc::clone(&counters),
         };
         let worker = Worker {
@@ -230,6 +236,7 @@ struct Judge {
     table: FlowTable,
     changes: std_mpsc::Receiver<FlowUpdate>,
     to_endpoint: ToEndpoint,
+    oversize: Oversize,
     counters: Arc<QueueCounters>,
 }
 
@@ -247,7 +254,7 @@ impl Judge {
         }
     }
 
-    fn packet(&self, queued: &mut QueuedPacket<'_>, now: Instant) -> queue::Verdict {
+    fn packet(&mut self, queued: &mut QueuedPacket<'_>, now: Instant) -> queue::Verdict {
         let outgoing = queued.hook == Hook::LocalOut;
         let (start, end) = (queued.start, queued.end);
         if queued.truncated || queued.segmented || queued.checksum_missing {
@@ -256,6 +263,10 @@ impl Judge {
         }
         let Ok(mut packet) = Packet::new(queued.buf, start, end) else {
             return queue::Verdict::Accept;
+        };
+        let ulids = UlidPair {
+            local: packet.source(),
+            peer: packet.destination(),
         };
         let (verdict, notice) = if outgoing {
             self.table.outgoing_marked(&mut packet, queued.mark, now)
@@ -273,6 +284,11 @@ impl Judge {
         }
         match verdict {
             Verdict::Accept => queue::Verdict::Accept,
+            Verdict::Rewritten
+                if outgoing && self.is_cut(&queued.buf[range.clone()], ulids, now) =>
+            {
+                queue::Verdict::Drop
+            }
             Verdict::Rewritten => {
                 self.counters.rewritten.fetch_add(1, Relaxed);
                 queue::Verdict::Rewrite(range)
@@ -288,6 +304,25 @@ impl Judge {
                 queue::Verdict::Drop
             }
         }
+    }
+
+    /// Whether a packet that was mapped for `ulids` is too big to go on, and dealt with.
+    fn is_cut(&mut self, packet: &[u8], ulids: UlidPair, now: Instant) -> bool {
+        match self.oversize.send(packet, ulids, now) {
+            Ok(None) => return false,
+            Ok(Some(cut)) => {
+                self.counters.fragmented.fetch_add(1, Relaxed);
+                if let Cut::SentNarrow { mtu, error } = cut {
+                    let told = FromQueue::NarrowPath { ulids, mtu, error };
+                    self.count_if_full(self.to_endpoint.tell(told));
+                }
+            }
+            Err(_) => {
+                let reason = DropReason::NotFragmented as usize;
+                self.counters.dropped[reason].fetch_add(1, Relaxed);
+            }
+        }
+        true
     }
 
     /// Notes a packet of which only the beginning was copied, which is several in one, or which the

@@ -270,6 +270,8 @@ pub(crate) struct QueueReport {
     wakes: u64,
     packets: u64,
     rewritten: u64,
+    /// Datagrams that were too big with their header, and sent in fragments.
+    fragmented: u64,
     overruns: u64,
     verdicts_too_late: u64,
     /// Notices for which the endpoint had no room: about contexts, from strangers, from one source.
@@ -291,6 +293,7 @@ impl QueueReport {
             wakes: counters.wakes.load(Relaxed),
             packets: counters.packets.load(Relaxed),
             rewritten: counters.rewritten.load(Relaxed),
+            fragmented: counters.fragmented.load(Relaxed),
             overruns: counters.overruns.load(Relaxed),
             verdicts_too_late: counters.gone.load(Relaxed),
             known_full: counters.known_full.load(Relaxed),

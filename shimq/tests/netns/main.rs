@@ -22,6 +22,7 @@ mod kinds;
 mod local_loss;
 mod messages;
 mod narrow_paths;
+mod odd_traffic;
 mod plain_peers;
 mod preferences;
 mod refusals;
