@@ -8,6 +8,7 @@ use indicatif::ProgressBar;
 use serde_json::Value;
 use shimq_benches::daemon::Program;
 use shimq_benches::error::BenchError;
+use shimq_netfilter::queue::statistics;
 use shimq_testbed::{A, B, Direction, Shim, TwoHosts};
 
 use crate::ledger::Ledger;
@@ -192,6 +193,25 @@ impl Stage<'_> {
         Ok(Outcome::new(phase, [there.close()?, back.close()?], added))
     }
 
+    /// Waits until nothing waits in the queues of a host.
+    fn await_empty_queues(&self, host: usize) -> Result<(), BenchError> {
+        let host = [&self.hosts.a, &self.hosts.b][host];
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let queues = host.enter(statistics)?;
+            let queues = queues.map_err(BenchError::io("read the kernel's counters"))?;
+            if queues.iter().all(|queue| queue.waiting == 0) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(BenchError::TooLate {
+                    condition: "queues are empty".to_owned(),
+                });
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Sends until the number `upto`, and waits until all that will arrive has arrived.
     fn play_part(
         &mut self,
@@ -217,10 +237,10 @@ impl Stage<'_> {
             Part::Stopped(host) => {
                 self.daemons[host].process().pause()?;
                 let sent = send_upto(there, upto);
-                // What waits before the other host is to get here, too.
-                there.drain(PAUSE);
+                // What waits in the other host is to get here, too.
+                let emptied = self.await_empty_queues(1 - host);
                 self.daemons[host].process().resume()?;
-                sent?;
+                sent.and(emptied)?;
             }
             Part::Held => {
                 there.hold(true);
