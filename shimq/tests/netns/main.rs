@@ -28,5 +28,6 @@ mod preferences;
 mod refusals;
 mod reload;
 mod renumbering;
+mod stateful_firewalls;
 mod triggers;
 mod ways_out;
