@@ -21,6 +21,7 @@ mod intake;
 mod kernel;
 mod listing;
 mod log;
+mod narrow;
 mod oversize;
 mod prefer;
 mod queues;
@@ -35,7 +36,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use ring::rand::{SecureRandom, SystemRandom};
-use shim6_core::{Endpoint, Event, FlowUpdate, Instant, LocalLocator, UlidPair};
+use shim6_core::{Endpoint, Event, FlowUpdate, Instant, LocalLocator};
 use shimq_netfilter::queue::{BatchQueue, PlainQueue, Queue, QueueConfig, QueueError};
 use shimq_netfilter::rules::Mode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,6 +53,7 @@ use inject::Injector;
 use intake::Intake;
 use kernel::Kernel;
 use listing::Listing;
+use narrow::{NarrowPath, NarrowPaths};
 use oversize::Oversize;
 use queues::{FromQueue, QueueThread};
 use report::{CountersReport, EventReport, QueueReport, SCHEMA, StatusReport};
@@ -88,15 +90,6 @@ struct Inputs {
     asked: mpsc::Receiver<Asked>,
 }
 
-/// A path that takes less than the IPv6 minimum of what upper layers send.
-struct NarrowPath {
-    ulids: UlidPair,
-    /// Octets that it takes of their packets.
-    mtu: u32,
-    /// The Packet Too Big that told, as it arrived.
-    error: Vec<u8>,
-}
-
 struct Daemon {
     config: Config,
     started: Instant,
@@ -109,8 +102,7 @@ struct Daemon {
     injector: Injector,
     own_mark: u32,
     send_errors: u64,
-    /// Paths that turned out to take less than the IPv6 minimum, and the errors that told.
-    narrow_paths: Vec<NarrowPath>,
+    narrow_paths: NarrowPaths,
     switches: Switches,
     /// Lists of contexts that somebody waits for.
     listings: VecDeque<Listing>,
@@ -177,7 +169,7 @@ impl Daemon {
             injector,
             own_mark: rules.own_mark,
             send_errors: 0,
-            narrow_paths: Vec::new(),
+            narrow_paths: NarrowPaths::default(),
             switches: Switches::default(),
             listings: VecDeque::new(),
             locators: Vec::new(),
@@ -250,6 +242,7 @@ impl Daemon {
                     self.switches.expire(clock::now());
                     self.kernel.mend();
                     self.kernel_mapping.look_after();
+                    self.forget_narrow_paths().await;
                 }
                 () = std::future::ready(()), if self.kernel_mapping.is_waiting() => {
                     self.kernel_mapping.hand_over();
@@ -279,7 +272,9 @@ impl Daemon {
             }
             FromQueue::Payload(tag) => self.endpoint.handle_payload_received(now, tag),
             FromQueue::NarrowPath { ulids, mtu, error } => {
-                self.narrow_paths.push(NarrowPath { ulids, mtu, error });
+                self.narrow_paths
+                    .told
+                    .push(NarrowPath { ulids, mtu, error });
             }
             FromQueue::Candidate { ulids, sent, .. } if self.kernel_decides => {
                 if sent && !self.endpoint.handle_trigger(now, ulids) {
@@ -387,13 +382,14 @@ impl Daemon {
             let anchored = if is_mapped {
                 self.host.set_anchor(ulids.local, ulids.peer, None).await
             } else {
+                self.narrow_paths.forget(ulids);
                 self.host.remove_anchor(ulids.local, ulids.peer).await
             };
             if let Err(error) = anchored {
                 tracing::warn!(%ulids, %error, "no route is kept in reserve");
             }
         }
-        for narrow in std::mem::take(&mut self.narrow_paths) {
+        for narrow in std::mem::take(&mut self.narrow_paths.told) {
             self.narrow(&narrow).await;
         }
         while let Some(transmit) = self.endpoint.poll_transmit() {
@@ -438,32 +434,6 @@ impl Daemon {
         match update {
             FlowUpdate::Set(flow) => self.kernel.set(&flow),
             FlowUpdate::Remove(flow) => self.kernel.remove(&flow),
-        }
-    }
-
-    /// Has the local stack send no more than a path takes. The error that said so came too early to be
-    /// heeded: now that a route says the same, it is told again, and TCP need not time out first.
-    async fn narrow(&mut self, narrow: &NarrowPath) {
-        let UlidPair { local, peer } = narrow.ulids;
-        if !self.kernel.is_mapped(narrow.ulids) {
-            return;
-        }
-        tracing::debug!(ulids = %narrow.ulids, mtu = narrow.mtu, "narrow path");
-        if self.kernel_mapping.leave_narrow(narrow.ulids) {
-            self.publish_mappers();
-            self.kernel.commit();
-            self.kernel_mapping.withdraw(narrow.ulids);
-        }
-        if let Err(error) = self.host.set_anchor(local, peer, Some(narrow.mtu)).await {
-            tracing::warn!(ulids = %narrow.ulids, %error, "the path takes less than is sent");
-            return;
-        }
-        let told = shim6_wire::icmp::translate(&narrow.error, local, peer)
-            .map_err(std::io::Error::other)
-            .and_then(|translated| self.injector.deliver(&translated));
-        if let Err(error) = told {
-            self.send_errors += 1;
-            tracing::debug!(%error, "cannot tell the local stack again");
         }
     }
 

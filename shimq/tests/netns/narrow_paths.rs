@@ -19,8 +19,12 @@ const UDP_HEADERS: usize = 48;
 
 impl Network {
     /// Has a provider's link take no more than the minimum, at both ends.
-    fn narrow(&self, side: Side, Provider { link, .. }: Provider) {
-        let mtu = MINIMUM_MTU.to_string();
+    fn narrow(&self, side: Side, provider: Provider) {
+        self.set_mtu(side, provider, MINIMUM_MTU);
+    }
+
+    fn set_mtu(&self, side: Side, Provider { link, .. }: Provider, mtu: u32) {
+        let mtu = mtu.to_string();
         for end in [self.host(side), &self.hosts.router] {
             end.run("ip", ["link", "set", link, "mtu", &mtu]).unwrap();
         }
@@ -92,6 +96,39 @@ fn tcp_goes_on_where_the_kernel_maps_and_a_distant_link_takes_the_minimum() {
 #[test]
 fn tcp_goes_on_where_the_kernel_maps_and_the_sender_s_own_link_takes_the_minimum() {
     carries_tcp(Side::B, B[1], &bpf());
+}
+
+fn forgets(config: &str) {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    // Instead of ten minutes.
+    network
+        .hosts
+        .b
+        .set_sysctl("ipv6/route/mtu_expires", "2")
+        .unwrap();
+    network.narrow(Side::A, A[1]);
+    let (a, b) = Daemon::pair(&network, config);
+    let (stream, a1, b1) = Stream::with_context(&network, &a, &b);
+    network.cut_first_providers();
+    let mtu = || network.route_mtu(Side::B, b1, a1);
+    let narrow = Some(MINIMUM_MTU - HEADER);
+    eventually("the path is known to be narrow", || mtu() == narrow);
+    network.set_mtu(Side::A, A[1], 1500);
+    eventually("that is forgotten", || mtu() != narrow);
+    stream.wait_for_more();
+    stream.finish();
+}
+
+#[test]
+fn what_a_path_took_is_forgotten_when_the_kernel_would_forget_it() {
+    forgets(FAST);
+}
+
+#[test]
+fn what_a_path_took_is_forgotten_and_the_kernel_maps_again() {
+    forgets(&bpf());
 }
 
 /// Where BPF programs may not be loaded, queues map, and nothing else is different.

@@ -226,6 +226,14 @@ impl KernelMapping {
         former == Mapper::Kernel
     }
 
+    /// A flow that was left to the queues by [`Self::leave_narrow`] may be mapped by the kernel again.
+    pub(crate) fn leave_narrow_no_more(&mut self, ulids: UlidPair) {
+        if let Some(mapped) = self.flows.get_mut(&ulids) {
+            mapped.is_narrow = false;
+            self.waiting.insert(ulids);
+        }
+    }
+
     /// Whether there is a flow to be handed over.
     pub(crate) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
