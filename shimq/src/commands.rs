@@ -442,13 +442,14 @@ fn print_locators(locators: &Value, out: &mut dyn Write) -> io::Result<()> {
 fn print_event(line: &str, out: &mut dyn Write) -> io::Result<()> {
     let event: Value = serde_json::from_str(line)?;
     let seconds = event["t_us"].as_f64().unwrap_or_default() / 1e6;
-    write!(
-        out,
-        "{seconds:.6} {} {} - {}",
-        text(&event, "/event"),
-        text(&event, "/ulids/local"),
-        text(&event, "/ulids/peer"),
-    )?;
+    write!(out, "{seconds:.6} {}", text(&event, "/event"))?;
+    if event["ulids"].is_object() {
+        let (local, peer) = (text(&event, "/ulids/local"), text(&event, "/ulids/peer"));
+        write!(out, " {local} - {peer}")?;
+    }
+    if let Some(datapath) = event["in_force"].as_str() {
+        write!(out, " to {datapath}")?;
+    }
     if event["locators"].is_object() {
         let (local, peer) = (
             text(&event, "/locators/local"),

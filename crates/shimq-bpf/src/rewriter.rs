@@ -215,8 +215,13 @@ impl Rewriter {
     ///
     /// # Errors
     ///
-    /// What the kernel reports about a route; most likely somebody removed the device pair.
+    /// What the kernel reports about a route, or that somebody removed the device pair.
     pub fn renew(&mut self, count: usize) -> Result<(), BpfError> {
+        let mut shim0 = LinkMessage::default();
+        shim0.header.index = self.pair.shim0;
+        if device::get(&mut self.netlink, shim0)?.is_none() {
+            return Err(BpfError::netlink("look for shim0", Errno::NODEV.into()));
+        }
         self.routes.renew(&mut self.netlink, count)
     }
 

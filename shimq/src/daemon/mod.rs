@@ -416,6 +416,11 @@ impl Daemon {
                 self.server.publish(&line);
             }
         }
+        while let Some(news) = self.kernel_mapping.poll_news() {
+            if let Ok(line) = serde_json::to_string(&news) {
+                self.server.publish(&line);
+            }
+        }
     }
 
     /// Tells of flows that are mapped by others than before.

@@ -295,18 +295,44 @@ fn queues_map_where_the_kernel_cannot_and_status_says_why() {
 }
 
 #[test]
-fn queues_take_over_when_somebody_removes_the_device_pair() {
+fn queues_take_over_when_somebody_removes_the_device_pair_until_it_is_built_again() {
     let Some(network) = Network::new() else {
         return;
     };
     let Some(moved) = Moved::new(&network) else {
         return;
     };
-    network.run(Side::A, "ip", "link del shim0");
-    eventually("queues map on A", || moved.mapped_by(&moved.a) == "queue");
-    moved.stream.wait_for_more();
-    assert!(refusal(&moved.a).is_some());
+    let mut events = moved.a.events();
+    for _ in 0..2 {
+        network.run(Side::A, "ip", "link del shim0");
+        let lost = events.wait_for("datapath-changed");
+        assert_eq!(lost["in_force"], "queue", "{lost}");
+        moved.stream.wait_for_more();
+        let back = events.wait_for("datapath-changed");
+        assert_eq!(back["in_force"], "bpf", "{back}");
+        moved.await_kernel();
+        assert_eq!(refusal(&moved.a), None);
+    }
     moved.stream.finish();
+}
+
+#[test]
+fn the_device_pair_is_built_again_though_nothing_is_mapped() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let a = Daemon::start(&network, Side::A, &bpf());
+    if refusal(&a).is_some() {
+        // Said aloud by the other tests.
+        return;
+    }
+    let mut events = a.events();
+    network.run(Side::A, "ip", "link del shim0");
+    for in_force in ["queue", "bpf"] {
+        let changed = events.wait_for("datapath-changed");
+        assert_eq!(changed["in_force"], in_force, "{changed}");
+    }
+    assert!(network.run(Side::A, "ip", "link show").contains("shim0@"));
 }
 
 /// What the kernel's mapping adds to a host, and a little more.

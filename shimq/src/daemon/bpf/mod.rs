@@ -10,11 +10,14 @@
 //! of it, both ways: they count it, they notice its silence, and they show the daemon what goes into
 //! it. Those few packets the queues map.
 //!
+//! A rewriter that is lost, because somebody removed its devices, is built again ([`retry`]).
+//!
 //! A daemon that is killed takes the rewriter's programs with it. Its routes lead nowhere for
 //! [`shimq_bpf::LEASE`] at most, unless a new daemon comes first; then packets pass with ULIDs, as they
 //! do at once in the other modes.
 
 mod report;
+mod retry;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::error::Error;
@@ -26,7 +29,8 @@ use shim6_core::{Flow, FlowUpdate, LocatorPair, Path, Tagged, UlidPair};
 use shimq_bpf::{BpfError, LEASE, MappedFlow, Rewriter};
 
 use super::WATCH;
-pub(crate) use report::{DatapathReport, MapperReport};
+pub(crate) use report::{DatapathChanged, DatapathReport, MapperReport};
+use retry::Retry;
 
 /// Flows that are looked over each second: routes may have changed, and refusals with them.
 const LOOKED_OVER: usize = 8;
@@ -40,6 +44,10 @@ const _: () = assert!(WATCH.as_secs() * (RENEWAL_PARTS as u64) * 2 < LEASE.as_se
 #[derive(Debug)]
 pub(crate) struct KernelMapping {
     rewriter: Rewriting,
+    config: shimq_bpf::Config,
+    retry: Retry,
+    /// What is to be told of the rewriter's coming and going.
+    news: VecDeque<DatapathChanged>,
     /// This host's locators, at which tagged packets may arrive.
     locators: Vec<Ipv6Addr>,
     /// Mapped contexts, the default one of each ULID pair.
@@ -61,6 +69,8 @@ enum Rewriting {
     InForce(Box<Rewriter>),
     /// It is not to be had, for this reason.
     Refused(String),
+    /// It was lost, for this reason, and is to be had back.
+    Lost(String),
 }
 
 /// A flow, and who maps it.
@@ -85,11 +95,11 @@ enum Mapper {
 impl KernelMapping {
     /// Maps nothing yet. What a killed daemon left is gone after this, wanted or not.
     pub(crate) fn start(wanted: bool, exempt_mark: u32) -> Self {
+        let config = shimq_bpf::Config {
+            exempt_mark,
+            ..shimq_bpf::Config::default()
+        };
         let rewriter = if wanted {
-            let config = shimq_bpf::Config {
-                exempt_mark,
-                ..shimq_bpf::Config::default()
-            };
             match Rewriter::attach(&config) {
                 Ok(rewriter) => Rewriting::InForce(Box::new(rewriter)),
                 Err(error) => {
@@ -109,6 +119,9 @@ impl KernelMapping {
         };
         Self {
             rewriter,
+            config,
+            retry: Retry::default(),
+            news: VecDeque::new(),
             locators: Vec::new(),
             flows: BTreeMap::new(),
             waiting: BTreeSet::new(),
@@ -119,7 +132,7 @@ impl KernelMapping {
 
     /// Takes over a change of the endpoint's; returns it with the word who maps the flow.
     pub(crate) fn follow(&mut self, update: FlowUpdate) -> FlowUpdate {
-        let Rewriting::InForce(_) = self.rewriter else {
+        let (Rewriting::InForce(_) | Rewriting::Lost(_)) = self.rewriter else {
             return update;
         };
         match update {
@@ -236,7 +249,7 @@ impl KernelMapping {
 
     /// Whether there is a flow to be handed over.
     pub(crate) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        matches!(self.rewriter, Rewriting::InForce(_)) && !self.waiting.is_empty()
     }
 
     /// Offers the next waiting flow to the rewriter.
@@ -296,9 +309,15 @@ impl KernelMapping {
 
     /// Keeps what the kernel has, and looks over some flows; to be called every [`WATCH`].
     pub(crate) fn look_after(&mut self) {
+        if let Rewriting::Lost(_) = self.rewriter
+            && self.retry.is_due()
+        {
+            self.try_again();
+        }
         let Rewriting::InForce(rewriter) = &mut self.rewriter else {
             return;
         };
+        self.retry.note_in_force();
         let part = self.flows.len().div_ceil(RENEWAL_PARTS);
         if let Err(error) = rewriter.renew(part) {
             self.lose(&error);
@@ -315,17 +334,50 @@ impl KernelMapping {
     /// The rewriter is of no use any more; the queues take over.
     fn lose(&mut self, error: &BpfError) {
         let reason = in_full(error);
-        tracing::error!(
-            reason,
-            "the kernel maps no more; queues do, until the daemon is started again"
-        );
-        self.rewriter = Rewriting::Refused(reason);
-        self.waiting.clear();
-        for (_, mapped) in std::mem::take(&mut self.flows) {
-            if mapped.mapper == Mapper::Kernel {
-                self.updates.push_back(FlowUpdate::Set(mapped.flow));
+        for mapped in self.flows.values_mut() {
+            let lost = Mapper::Queues(Some(reason.clone()));
+            if std::mem::replace(&mut mapped.mapper, lost) == Mapper::Kernel {
+                let flow = Arc::clone(&mapped.flow);
+                self.updates.push_back(FlowUpdate::Set(flow));
             }
         }
+        self.set_back(reason);
+    }
+
+    /// Tries to have the rewriter back.
+    fn try_again(&mut self) {
+        match Rewriter::attach(&self.config) {
+            Ok(rewriter) => {
+                tracing::info!("the kernel maps again");
+                self.rewriter = Rewriting::InForce(Box::new(rewriter));
+                self.retry.note_success();
+                self.news.push_back(DatapathChanged::new("bpf", None));
+                self.waiting.extend(self.flows.keys());
+            }
+            Err(error) => self.set_back(in_full(&error)),
+        }
+    }
+
+    /// There is no rewriter, and perhaps there will be.
+    fn set_back(&mut self, reason: String) {
+        let news = DatapathChanged::new("queue", Some(reason.clone()));
+        self.news.push_back(news);
+        self.waiting.clear();
+        self.rewriter = if self.retry.note_setback() {
+            tracing::warn!(reason, "the kernel does not map; queues do, for the moment");
+            Rewriting::Lost(reason)
+        } else {
+            tracing::error!(
+                reason,
+                "the kernel maps no more; queues do, until the daemon is started again"
+            );
+            Rewriting::Refused(reason)
+        };
+    }
+
+    /// What is to be told of the rewriter's coming and going.
+    pub(crate) fn poll_news(&mut self) -> Option<DatapathChanged> {
+        self.news.pop_front()
     }
 
     /// What queues and rules have to be told next.

@@ -7,6 +7,7 @@ use shim6_core::UlidPair;
 use shimq_bpf::{Rewriter, Tally};
 
 use super::{KernelMapping, Mapper, Rewriting};
+use crate::clock;
 
 /// `datapath` of `shimq status --json`.
 #[derive(Serialize)]
@@ -19,6 +20,28 @@ pub(crate) struct DatapathReport {
     reason: Option<String>,
     /// What the kernel maps, where it does.
     kernel: Option<KernelReport>,
+}
+
+/// One line of `shimq monitor --json`: another data path is in force.
+#[derive(Debug, Serialize)]
+pub(crate) struct DatapathChanged {
+    /// Microseconds since boot.
+    t_us: u64,
+    event: &'static str,
+    in_force: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+}
+
+impl DatapathChanged {
+    pub(super) fn new(in_force: &'static str, cause: Option<String>) -> Self {
+        Self {
+            t_us: clock::now().as_micros(),
+            event: "datapath-changed",
+            in_force,
+            cause,
+        }
+    }
 }
 
 /// What the kernel maps.
@@ -64,7 +87,7 @@ impl KernelMapping {
                 reason: None,
                 kernel: None,
             },
-            Rewriting::Refused(reason) => DatapathReport {
+            Rewriting::Refused(reason) | Rewriting::Lost(reason) => DatapathReport {
                 wanted,
                 in_force: "queue",
                 reason: Some(reason.clone()),
