@@ -202,6 +202,11 @@ impl Config {
             );
         }
         for (index, rule) in self.locators.iter().enumerate() {
+            if rule.role.is_some() && rule.priority != 0 {
+                let reason = "not with a role, which is a priority: 100 or 250";
+                return refuse("locators.priority", rule.priority.to_string(), reason)
+                    .map_err(|error| error.in_section(index));
+            }
             if self.locators[..index]
                 .iter()
                 .any(|other| other.prefix == rule.prefix)

@@ -11,6 +11,9 @@ use crate::control::PolicyWord;
 /// make.
 const PROBES_MAX: u32 = 16;
 
+/// A day: a pair that is better for longer than that is better.
+const RETURN_INTERVAL_MAX: u64 = 86_400;
+
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Reap {
@@ -22,6 +25,9 @@ pub(super) struct Reap {
     initial_burst: u32,
     /// `random`, `disjoint-first`, `preference`, or `rtt`: which pairs are probed first.
     pub(super) exploration: PolicyWord,
+    /// Seconds on a pair that took over before a better one is tried. Each return that does not last
+    /// doubles them, up to 64 times.
+    return_interval: u64,
     /// Whether anything but the Send Timeout makes this host ask whether a pair still works.
     hints: bool,
 }
@@ -34,6 +40,7 @@ impl Default for Reap {
             initial_probes: core.initial_probes,
             initial_burst: core.initial_burst,
             exploration: PolicyWord(core.exploration),
+            return_interval: core.return_interval.as_secs(),
             hints: core.hints,
         }
     }
@@ -45,6 +52,10 @@ impl Reap {
         if !(1..=65_535).contains(&self.send_timeout) {
             let given = self.send_timeout.to_string();
             return refuse("reap.send-timeout", given, "1 to 65535 seconds");
+        }
+        if !(1..=RETURN_INTERVAL_MAX).contains(&self.return_interval) {
+            let given = self.return_interval.to_string();
+            return refuse("reap.return-interval", given, "1 to 86400 seconds");
         }
         for (key, given) in [
             ("reap.initial-probes", self.initial_probes),
@@ -97,6 +108,7 @@ impl Reap {
         core.initial_probes = self.initial_probes;
         core.initial_burst = self.initial_burst;
         core.exploration = self.exploration.0;
+        core.return_interval = Duration::from_secs(self.return_interval);
         core.hints = self.hints;
     }
 }

@@ -76,6 +76,15 @@ fn values_that_cannot_be_are_refused_with_what_can() {
         ("[limits]\ncontexts = 3", "at least 4"),
         ("[limits]\ncontexts-per-site = 0", "at least 1"),
         ("[reap]\ninitial-burst = 0", "1 to 16"),
+        ("[reap]\nreturn-interval = 0", "1 to 86400"),
+        (
+            "[[locators]]\nprefix = '::/0'\npriority = 1\nrole = 'backup'",
+            "which is a priority",
+        ),
+        (
+            "[[locators]]\nprefix = '::/0'\nrole = 'cheap'",
+            "expected `backup` or `metered`",
+        ),
         ("[reap]\ninitial-probes = 17", "1 to 16"),
         ("[reap]\nexploration = 'best'", "disjoint-first"),
         ("[[interface]]\nsec = 1", "name"),
@@ -155,6 +164,10 @@ fn a_value_that_cannot_be_is_refused_with_its_file_and_line() {
         (
             "[[interface]]\nname = 'eth0'\nkind = 'hba'\nkey = 'a.pem'\n",
             4,
+        ),
+        (
+            "[[locators]]\nprefix = '::/1'\n[[locators]]\nprefix = '::/0'\nrole = 'metered'\npriority = 3\n",
+            6,
         ),
     ] {
         std::fs::write(&path, text).unwrap();

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Args;
 use serde_json::Value;
 
-use super::{AddressPrefix, LocatorRule};
+use super::{AddressPrefix, LocatorRule, Role};
 use crate::control::{self, ControlError, Request};
 
 /// What is said of the locators in a prefix; what is left out is as if never said.
@@ -26,6 +26,10 @@ pub(crate) struct SetArgs {
     /// They are less stable than others.
     #[arg(long, alias = "temporary")]
     transient: bool,
+    /// What they are kept for, in place of a priority: backup is used when no other works, metered when
+    /// not even a backup does.
+    #[arg(long, conflicts_with = "priority")]
+    role: Option<Role>,
 }
 
 /// Tells the daemon at `socket`, and prints what now holds for which locator.
@@ -40,6 +44,7 @@ pub(crate) fn set(args: SetArgs, socket: &Path, json: bool) -> Result<(), Contro
         weight: args.weight,
         broken: args.broken,
         transient: args.transient,
+        role: args.role,
     };
     let locators = control::ask(socket, Request::SetLocators(rule))?;
     let mut out = io::stdout().lock();

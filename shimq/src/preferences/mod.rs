@@ -88,6 +88,30 @@ pub(crate) struct LocatorRule {
     /// Less stable than others.
     #[serde(default)]
     pub(crate) transient: bool,
+    /// What it is kept for, in place of a priority.
+    #[serde(default)]
+    pub(crate) role: Option<Role>,
+}
+
+/// What a locator is kept for that is not used like any other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Role {
+    /// Used when no other works, and left when one does.
+    Backup,
+    /// Paid for by what passes: used when nothing else works, not even a backup.
+    Metered,
+}
+
+impl Role {
+    /// What peers are told: they know no names, only numbers. Both ends' add up: behind any priorities
+    /// up to 49 come backups, at one end or at both, and what is metered is behind these.
+    fn priority(self) -> u8 {
+        match self {
+            Self::Backup => 100,
+            Self::Metered => 250,
+        }
+    }
 }
 
 impl From<LocatorRule> for Preference {
@@ -101,7 +125,7 @@ impl From<LocatorRule> for Preference {
             .filter_map(|(is, flag)| is.then_some(flag));
         Self {
             flags: set.fold(PreferenceFlags::default(), PreferenceFlags::union),
-            priority: rule.priority,
+            priority: rule.role.map_or(rule.priority, Role::priority),
             weight: rule.weight,
         }
     }
@@ -164,7 +188,23 @@ mod tests {
             weight: 0,
             broken: priority == 9,
             transient: false,
+            role: None,
         }
+    }
+
+    #[test]
+    fn what_is_metered_is_behind_backups_at_both_ends_and_these_behind_the_rest() {
+        let told = |role, priority| {
+            let rule = LocatorRule {
+                role,
+                ..rule("::/0", priority)
+            };
+            u16::from(Preference::from(rule).priority)
+        };
+        let (usual, least) = (told(None, 0), told(None, 49));
+        let backup = told(Some(Role::Backup), 0);
+        let metered = told(Some(Role::Metered), 0);
+        assert!(least + least < usual + backup && backup + backup < usual + metered);
     }
 
     #[test]
