@@ -6,7 +6,7 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::support::{Daemon, Network, Packet, Stream};
+use crate::support::{Daemon, Network, Stream, ways};
 
 /// Octets that each connection sends.
 const LENGTH: usize = 64 * 1024;
@@ -38,20 +38,6 @@ fn transfer((client, server): &mut (TcpStream, TcpStream), fill: u8) {
         server.read_exact(&mut received).unwrap();
         assert!(received == octets, "other octets arrived");
     });
-}
-
-/// The ways, and whether tagged, of TCP packets that left host A from this port.
-fn ways(packets: &[Packet], port: u16) -> BTreeSet<(Ipv6Addr, Ipv6Addr, bool)> {
-    let of_port = |packet: &&Packet| {
-        let (at, next) = if packet.is_tagged() {
-            (48, packet.0[40])
-        } else {
-            (40, packet.next_header())
-        };
-        next == 6 && packet.0[at..at + 2] == port.to_be_bytes()
-    };
-    let way = |packet: &Packet| (packet.source(), packet.destination(), packet.is_tagged());
-    packets.iter().filter(of_port).map(way).collect()
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod local_loss;
 mod messages;
 mod narrow_paths;
 mod odd_traffic;
+mod operating;
 mod plain_peers;
 mod preferences;
 mod refusals;

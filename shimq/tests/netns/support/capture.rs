@@ -1,5 +1,6 @@
 //! What passed on the wire, as the router saw it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
@@ -100,6 +101,20 @@ impl Packet {
         }
         !(sum as u16)
     }
+}
+
+/// The ways, and whether tagged, of TCP packets that left host A from this port.
+pub(crate) fn ways(packets: &[Packet], port: u16) -> BTreeSet<(Ipv6Addr, Ipv6Addr, bool)> {
+    let of_port = |packet: &&Packet| {
+        let (at, next) = if packet.is_tagged() {
+            (48, packet.0[40])
+        } else {
+            (40, packet.next_header())
+        };
+        next == 6 && packet.0[at..at + 2] == port.to_be_bytes()
+    };
+    let way = |packet: &Packet| (packet.source(), packet.destination(), packet.is_tagged());
+    packets.iter().filter(of_port).map(way).collect()
 }
 
 fn read(pcap: &Path) -> Vec<Packet> {

@@ -9,7 +9,7 @@ mod stream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use capture::{Packet, Recording};
+pub(crate) use capture::{Packet, Recording, ways};
 pub(crate) use crowd::Crowd;
 pub(crate) use daemon::{Daemon, release, run_until_refused};
 pub(crate) use network::{Network, Side};
