@@ -1,12 +1,12 @@
 //! Headers before and behind the Shim6 header, and what upper layers there are.
 
-use std::io::Read;
-use std::net::Ipv6Addr;
+use std::io::{self, Read};
+use std::net::{Ipv6Addr, SocketAddr};
 
 use shimq_testbed::{A, B};
-use socket2::SockAddr;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::{Mode, Moved, until_received};
+use super::{Mode, Moved, PAUSE, say, until_received};
 use crate::support::{Network, Packet, Side, eventually};
 
 /// An IPv6 packet, by hand: `headers` are from the first extension header on.
@@ -108,7 +108,7 @@ fn extension_headers_keep_their_places(mode: Mode) {
             let payload = [index as u8; 100];
             let udp = datagram(ends, [7, port], &payload);
             let whole = packet(first, ends, headers, &udp);
-            let destination = SockAddr::from(std::net::SocketAddr::from((ends.1, 0)));
+            let destination = SockAddr::from(SocketAddr::from((ends.1, 0)));
             let mut received = [0; 200];
             until_received(
                 name,
@@ -170,7 +170,7 @@ fn what_the_programs_in_the_kernel_cannot_map_is_counted() {
     let ends = moved.ends(Side::A);
     let (_, first, headers, _) = CHAINS[3];
     let whole = packet(first, ends, headers, &datagram(ends, [7, 7], b"x"));
-    let destination = SockAddr::from(std::net::SocketAddr::from((ends.1, 0)));
+    let destination = SockAddr::from(SocketAddr::from((ends.1, 0)));
     let sender = moved.raw(Side::A, WHOLE_PACKETS);
     sender.send_to(&whole, &destination).unwrap();
     let counted = "/datapath/kernel/dropped/routing-header";
@@ -200,7 +200,7 @@ fn traffic_class_and_flow_label_survive(mode: Mode) {
     );
     network.hosts.b.feed("nft", ["-f", "-"], &rules).unwrap();
     let whole = packet(UDP, ends, &[], &datagram(ends, [7, port], b"marked"));
-    let destination = SockAddr::from(std::net::SocketAddr::from((ends.1, 0)));
+    let destination = SockAddr::from(SocketAddr::from((ends.1, 0)));
     let sender = moved.raw(Side::A, WHOLE_PACKETS);
     let mut received = [0; 10];
     until_received(
@@ -226,7 +226,7 @@ fn traffic_class_and_flow_label_survive_where_the_kernel_maps() {
 }
 
 /// Protocols by their numbers, each with what might be its packet.
-fn protocols() -> [(&'static str, u8, Vec<u8>); 4] {
+fn protocols() -> [(&'static str, u8, Vec<u8>); 3] {
     let body: Vec<u8> = (0..1000_u32).map(|at| (at * 7) as u8).collect();
     // Ports, verification tag, checksum; a DATA chunk would follow.
     let mut sctp = vec![0x13, 0x88, 0x13, 0x89, 1, 2, 3, 4, 0, 0, 0, 0];
@@ -236,7 +236,6 @@ fn protocols() -> [(&'static str, u8, Vec<u8>); 4] {
     [
         ("SCTP", 132, sctp),
         ("DCCP", 33, body.clone()),
-        ("UDP-Lite", 136, body.clone()),
         ("ESP", 50, body),
     ]
 }
@@ -254,7 +253,7 @@ fn any_upper_layer_is_carried(mode: Mode) {
             let to = if from == Side::A { Side::B } else { Side::A };
             let (_, peer) = moved.ends(from);
             let (sender, receiver) = (moved.raw(from, protocol), moved.raw(to, protocol));
-            let destination = SockAddr::from(std::net::SocketAddr::from((peer, 0)));
+            let destination = SockAddr::from(SocketAddr::from((peer, 0)));
             let mut received = [0; 2000];
             until_received(
                 name,
@@ -282,6 +281,59 @@ fn any_upper_layer_is_carried_where_queues_map() {
 #[test]
 fn any_upper_layer_is_carried_where_the_kernel_maps() {
     any_upper_layer_is_carried(Mode::Bpf);
+}
+
+/// The receiving stack checks its checksum.
+fn udp_lite_is_carried(mode: Mode) {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let Some(moved) = Moved::new(&network, mode) else {
+        return;
+    };
+    let open = |side| {
+        let (local, _) = moved.ends(side);
+        let open = || {
+            let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDPLITE))?;
+            socket.bind(&SockAddr::from(SocketAddr::from((local, 0))))?;
+            socket.set_read_timeout(Some(PAUSE))?;
+            io::Result::Ok(socket)
+        };
+        network.host(side).enter(open).unwrap()
+    };
+    match (open(Side::A), open(Side::B)) {
+        (Ok(at_a), Ok(at_b)) => {
+            let sent: Vec<u8> = (0..1400_u32).map(|at| (at * 3) as u8).collect();
+            for (from, to) in [(&at_a, &at_b), (&at_b, &at_a)] {
+                let destination = to.local_addr().unwrap();
+                let mut received = [0; 1500];
+                until_received(
+                    "UDP-Lite",
+                    || {
+                        from.send_to(&sent, &destination).unwrap();
+                    },
+                    || {
+                        let mut to = to;
+                        matches!(to.read(&mut received), Ok(octets) if received[..octets] == sent)
+                    },
+                );
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            say(&format!("SKIPPED: no UDP-Lite in this kernel: {error}"));
+        }
+    }
+    moved.finish();
+}
+
+#[test]
+fn udp_lite_is_carried_where_queues_map() {
+    udp_lite_is_carried(Mode::Queue);
+}
+
+#[test]
+fn udp_lite_is_carried_where_the_kernel_maps() {
+    udp_lite_is_carried(Mode::Bpf);
 }
 
 /// CRC32c (RFC 9260 appendix A), a bit at a time.

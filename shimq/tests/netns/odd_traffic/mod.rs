@@ -16,6 +16,8 @@ use crate::support::{Daemon, FAST, Network, PATIENCE, Side, Stream, eventually};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Queue,
+    /// Arrivals are met before connection tracking, which puts fragments together.
+    QueueBeforeTracking,
     Bpf,
 }
 
@@ -23,13 +25,16 @@ impl Mode {
     fn config(self) -> String {
         match self {
             Self::Queue => FAST.to_owned(),
+            Self::QueueBeforeTracking => {
+                format!("{FAST}[datapath]\ninput-hook = 'prerouting'\n")
+            }
             Self::Bpf => format!("{FAST}[datapath]\nmode = 'bpf'\n"),
         }
     }
 
     fn mapper(self) -> &'static str {
         match self {
-            Self::Queue => "queue",
+            Self::Queue | Self::QueueBeforeTracking => "queue",
             Self::Bpf => "kernel",
         }
     }

@@ -38,6 +38,17 @@ fn datagrams_of_every_size_arrive(mode: Mode) {
     let Some(moved) = Moved::new(&network, mode) else {
         return;
     };
+    if mode == Mode::QueueBeforeTracking {
+        let tracking = "table ip6 tracking { chain input {
+            type filter hook input priority filter;
+            ct state invalid drop
+        }
+        }\n";
+        for side in [Side::A, Side::B] {
+            let host = network.host(side);
+            host.feed("nft", ["-f", "-"], tracking).unwrap();
+        }
+    }
     let recording = network.record("sizes.pcap");
     let around_the_borders = || (1272..=1281).chain(1440..=1500);
     exchange(
@@ -68,7 +79,7 @@ fn datagrams_of_every_size_arrive(mode: Mode) {
             .all(|packet| packet.next_header() != FRAGMENT),
         "a fragment without, or before, a Shim6 header"
     );
-    if mode == Mode::Queue {
+    if mode != Mode::Bpf {
         let cut = |daemon: &crate::support::Daemon<'_>| daemon.count("/queues/1/fragmented");
         assert!(cut(&moved.a) > 0 && cut(&moved.b) > 0);
     }
@@ -84,6 +95,11 @@ fn datagrams_of_every_size_arrive(mode: Mode) {
 #[test]
 fn datagrams_of_every_size_arrive_where_queues_map() {
     datagrams_of_every_size_arrive(Mode::Queue);
+}
+
+#[test]
+fn datagrams_of_every_size_arrive_where_connections_are_tracked() {
+    datagrams_of_every_size_arrive(Mode::QueueBeforeTracking);
 }
 
 #[test]
