@@ -31,7 +31,8 @@ impl Scene {
             destination: hosts.world.address(hosts.b, 1),
         };
         let (ulids, _) = hosts.world_ulids();
-        hosts.world.fork(hosts.a, ulids, MARK, pair);
+        let forked = hosts.world.fork(hosts.a, ulids, MARK, pair);
+        assert_eq!(forked, Ok(()));
         let forked = hosts.world.start(hosts.a, hosts.b, pattern());
         hosts.world.mark(forked, MARK);
         hosts.world.run_for(secs(5));

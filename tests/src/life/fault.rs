@@ -6,8 +6,11 @@ use serde::Serialize;
 use shim6_sim::{HostId, Link, Pair, prefix};
 use shim6_wire::{Preference, PreferenceFlags};
 
-use super::Life;
+use super::{Life, Sent};
 use crate::secs;
+
+/// Different marks that flows get.
+const MARKS: u64 = 3;
 
 /// A fault, or the end of one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -45,11 +48,15 @@ pub enum Fault {
     AddressesRestored,
     /// A host says how gladly it is reached at an address.
     PreferenceTold,
+    /// A host forks the context of a flow, and sends the flow on the fork, or gives it another mark.
+    Forked,
+    /// A host takes the fork of a flow back.
+    ForkEnded,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::PairCut,
         Self::OneWayCut,
         Self::CurrentCut,
@@ -66,6 +73,8 @@ impl Fault {
         Self::AddressDeprecated,
         Self::AddressesRestored,
         Self::PreferenceTold,
+        Self::Forked,
+        Self::ForkEnded,
     ];
 
     /// One that `life` draws.
@@ -116,6 +125,8 @@ impl Fault {
             }
             Self::AddressesRestored => life.restore_addresses(from),
             Self::PreferenceTold => life.tell_preference(from),
+            Self::Forked => life.fork(),
+            Self::ForkEnded => life.end_fork(),
         }
     }
 }
@@ -160,6 +171,37 @@ impl Life {
             locators.remove(index);
             self.scene.world.set_locators(host, locators);
         }
+    }
+
+    /// Sends some flow on a fork of its context, which begins on some pair; where there is no context, or
+    /// the fork is there already, the mark alone is new.
+    fn fork(&mut self) {
+        let mark = 1 + self.random(MARKS) as u32;
+        let index = self.some_flow();
+        self.flows[index].mark = mark;
+        let Sent {
+            flow,
+            sender,
+            ulids,
+            ..
+        } = self.flows[index];
+        let receiver = if sender == self.scene.a {
+            self.scene.b
+        } else {
+            self.scene.a
+        };
+        let pair = self.some_pair(sender, receiver);
+        // A refusal is one of the things that befall hosts.
+        let _ = self.scene.world.fork(sender, ulids, mark, pair);
+        self.scene.world.mark(flow, mark);
+    }
+
+    /// Takes back a fork that there may be.
+    fn end_fork(&mut self) {
+        let mark = 1 + self.random(MARKS) as u32;
+        let index = self.some_flow();
+        let Sent { sender, ulids, .. } = self.flows[index];
+        self.scene.world.end_fork(sender, ulids, mark);
     }
 
     fn tell_preference(&mut self, host: HostId) {

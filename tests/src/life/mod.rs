@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use shim6_core::{Config, ContextView, Event, Instant, LocalLocator, State, UlidPair};
 use shim6_sim::{FlowId, HostId, HostSpec, Pair, Pattern};
+use shim6_wire::Fii;
 
 pub use fault::Fault;
 
@@ -41,6 +42,17 @@ pub struct Story {
     pub watched: u64,
 }
 
+/// A flow of datagrams.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    flow: FlowId,
+    sender: HostId,
+    ulids: UlidPair,
+    is_answered: bool,
+    /// Of its socket; 0 if that has none.
+    mark: u32,
+}
+
 /// Two hosts, some flows, and what befalls them.
 #[derive(Debug)]
 pub struct Life {
@@ -50,7 +62,7 @@ pub struct Life {
     config: Config,
     /// The addresses of each host, all in use.
     whole: [Vec<LocalLocator>; 2],
-    flows: Vec<(FlowId, UlidPair)>,
+    flows: Vec<Sent>,
     faults: BTreeMap<Fault, u64>,
     watched: u64,
 }
@@ -126,7 +138,7 @@ impl Life {
 
     fn story(&self) -> Story {
         let world = &self.scene.world;
-        let stats = self.flows.iter().map(|&(flow, _)| world.stats(flow));
+        let stats = self.flows.iter().map(|sent| world.stats(sent.flow));
         let changed = |event: &&(Instant, Event)| matches!(event.1, Event::PairChanged { .. });
         let hosts = [self.scene.a, self.scene.b];
         let changes = hosts.map(|host| world.events(host).iter().filter(changed).count() as u64);
@@ -204,7 +216,13 @@ impl Life {
                 peer: destination,
             };
             let flow = self.scene.world.start_between(from, to, ulids, pattern);
-            self.flows.push((flow, ulids));
+            self.flows.push(Sent {
+                flow,
+                sender: from,
+                ulids,
+                is_answered: pattern.answer_every > 0,
+                mark: 0,
+            });
         }
     }
 
@@ -254,16 +272,34 @@ impl Life {
                 && one.peer_tag == Some(other.local_tag)
                 && one.peer_locators.len() == all
         };
-        let is_known = |&(_, ulids): &(FlowId, UlidPair)| {
+        let is_known = |&Sent { ulids, .. }: &Sent, fii: Fii| {
             let back = UlidPair {
                 local: ulids.peer,
                 peer: ulids.local,
             };
-            let is_of = |context: &&ContextView| [ulids, back].contains(&context.ulids);
+            let is_of = |context: &&ContextView| {
+                context.fii == fii && [ulids, back].contains(&context.ulids)
+            };
             let found = (ours.iter().find(is_of), theirs.iter().find(is_of));
             matches!(found, (Some(one), Some(other)) if knows(one, other) && knows(other, one))
         };
-        self.flows.iter().all(is_known)
+        self.flows.iter().all(|sent| {
+            let contexts = if sent.sender == self.scene.a {
+                &ours
+            } else {
+                &theirs
+            };
+            let is_its_fork = |context: &&ContextView| {
+                context.mark == Some(sent.mark)
+                    && context.ulids == sent.ulids
+                    && context.state == State::Established
+            };
+            // What is sent on a fork is answered on the default context, which nothing else keeps alive.
+            let fork = contexts.iter().find(is_its_fork).map(|context| context.fii);
+            let default = Some(Fii::DEFAULT).filter(|_| fork.is_none() || sent.is_answered);
+            let mut needed = fork.into_iter().chain(default);
+            needed.all(|fii| is_known(sent, fii))
+        })
     }
 
     /// Twice the Send Timeout and the time in which one end tries every pair, at the slowest pace.
@@ -274,7 +310,7 @@ impl Life {
     }
 
     fn assert_traffic_flows(&self, since: Instant) {
-        for &(flow, _) in &self.flows {
+        for &Sent { flow, .. } in &self.flows {
             let stats = self.scene.world.stats(flow);
             assert!(
                 stats.last_delivered > Some(since),
@@ -287,6 +323,10 @@ impl Life {
                 );
             }
         }
+    }
+
+    fn some_flow(&mut self) -> usize {
+        self.random(self.flows.len() as u64) as usize
     }
 
     fn some_direction(&mut self) -> (HostId, HostId) {

@@ -5,7 +5,9 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use shim6_cga::SubnetPrefix;
-use shim6_core::{ExplorationPolicy, LocalLocator, LocatorPair, SwitchRefusal, UlidPair};
+use shim6_core::{
+    ExplorationPolicy, ForkRefusal, LocalLocator, LocatorPair, SwitchRefusal, UlidPair,
+};
 use shim6_wire::MessageType;
 
 use super::World;
@@ -176,21 +178,36 @@ impl World {
 
     /// Forks a context of `host` for flows with `mark`, on `pair`.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If it is refused.
-    pub fn fork(&mut self, host: HostId, ulids: UlidPair, mark: u32, pair: Pair) {
+    /// Why it does not even try; for want of a context, too.
+    pub fn fork(
+        &mut self,
+        host: HostId,
+        ulids: UlidPair,
+        mark: u32,
+        pair: Pair,
+    ) -> Result<(), ForkRefusal> {
         self.model.stimulated();
         let now = self.clock_of(host);
-        if let Some(engine) = &mut self.hosts[host.0].engine {
-            let pair = LocatorPair {
-                local: pair.source,
-                peer: pair.destination,
-            };
-            let forked = engine.endpoint.fork(now, ulids, mark, Some(pair));
-            forked.expect("there is an established context");
-        }
+        let engine = self.hosts[host.0].engine.as_mut();
+        let engine = engine.ok_or(ForkRefusal::NoContext)?;
+        let pair = LocatorPair {
+            local: pair.source,
+            peer: pair.destination,
+        };
+        let forked = engine.endpoint.fork(now, ulids, mark, Some(pair));
         self.drain(host, Stimulus::Local);
+        forked
+    }
+
+    /// Has `host` take a fork back; says whether there was one.
+    pub fn end_fork(&mut self, host: HostId, ulids: UlidPair, mark: u32) -> bool {
+        self.model.stimulated();
+        let engine = self.hosts[host.0].engine.as_mut();
+        let ended = engine.is_some_and(|engine| engine.endpoint.end_fork(ulids, mark));
+        self.drain(host, Stimulus::Local);
+        ended
     }
 
     /// Sends any octets in the name of `host`.
