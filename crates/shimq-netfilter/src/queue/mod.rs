@@ -10,6 +10,16 @@
 //! An overrun receive buffer (ENOBUFS) and a verdict on a packet that the kernel has dropped meanwhile (ENOENT) are
 //! facts of life: somebody's deletion of an unrelated base chain empties every queue of the network namespace. They
 //! are counted in [`Served`] and a thread goes on.
+//!
+//! # What is not done: merging received segments
+//!
+//! The segments of a TCP flow that one wake-up finds could be handed up as one packet of up to 64 KB, for GRO never merges
+//! what carries a header of Shim6: the first verdict takes the payload of all, the others are drops. Tried with the C
+//! rewriter of the benchmarks, against itself without merging, in 12 pairs of runs over two hosts on two busy cores: some
+//! 15 segments became one, the rate of a bulk transfer was 1.14 times as high (0.87 to 1.9), the processor time for each
+//! octet 0.92 times (0.73 to 1.6). The kernel takes no gso_size from a verdict, so that its TCP sees one overlong segment and logs that
+//! the link's "Driver has suspect GRO implementation", which would be untrue and alarming. What wants bulk rates is better
+//! served by the mapping in BPF, which is several times as fast.
 
 mod batch;
 mod config;
