@@ -52,11 +52,6 @@ impl Machine {
             .is_some_and(|load: f64| load > 0.5)
     }
 
-    /// How many there are.
-    pub fn processors(&self) -> usize {
-        self.processors
-    }
-
     /// One line.
     pub fn describe(&self) -> String {
         let Self {

@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 
 use crate::network::Network;
 use crate::results::Results;
-use crate::scale::Load;
+use crate::scale::{Load, backlog};
 use crate::small_flows;
 use crate::traffic::Traffic;
 use crate::variant::{Tools, Variant};
@@ -15,7 +15,6 @@ use shimq_benches::error::BenchError;
 /// What shall be measured, and how long.
 pub(crate) struct Plan {
     pub(crate) variants: Vec<Variant>,
-    pub(crate) loads: Vec<Load>,
     pub(crate) rounds: usize,
     /// Of one measurement.
     pub(crate) time: Duration,
@@ -27,9 +26,9 @@ impl Plan {
         (self.steps_of_round() * self.rounds) as u64
     }
 
-    /// Whatever is measured, and the small flows.
+    /// Whatever is measured, the backlogs, and the small flows.
     fn steps_of_round(&self) -> usize {
-        self.variants.len() * Traffic::ALL.len() + self.loads.len() + 1
+        self.variants.len() * Traffic::ALL.len() + Load::ALL.len() + 2
     }
 
     /// Carries it out. What fails is said and left out of its round: one kernel lacks this, another
@@ -53,13 +52,18 @@ impl Plan {
                     complain(variant.title(), &error);
                 }
             }
-            for &load in &self.loads {
+            for load in Load::ALL {
                 progress.set_message(format!("round {}: {}", round + 1, load.title()));
                 match load.measure(self.time) {
                     Ok(sample) => results.add_load(load, round, sample),
                     Err(error) => complain(&load.title(), &error),
                 }
                 progress.inc(1);
+            }
+            progress.set_message(format!("round {}: backlogs", round + 1));
+            match backlog::measure() {
+                Ok(backlog) => results.add_backlog(backlog),
+                Err(error) => complain("backlogs", &error),
             }
             match small_flows::measure(tools) {
                 Ok(small_flows) => results.add_small_flows(small_flows),

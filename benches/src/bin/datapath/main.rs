@@ -30,7 +30,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use campaign::Plan;
 use report::Setting;
-use scale::Load;
 use shimq_benches::error::BenchError;
 use shimq_benches::machine::Machine;
 use variant::{Tools, Variant};
@@ -99,7 +98,6 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
             .filter(|variant| floors.is_some() || !variant.is_floor())
             .filter(|variant| arguments.wants(*variant))
             .collect(),
-        loads: Load::all(machine.processors()),
         rounds,
         time: Duration::from_secs_f64(seconds),
     };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::scale::Load;
+use crate::scale::backlog::Backlog;
 use crate::small_flows::SmallFlows;
 use crate::traffic::{Sample, Traffic};
 use crate::variant::Variant;
@@ -14,6 +15,7 @@ use crate::variant::Variant;
 pub(crate) struct Results {
     samples: BTreeMap<(Variant, Traffic), BTreeMap<usize, Sample>>,
     loads: BTreeMap<Load, BTreeMap<usize, Sample>>,
+    backlogs: Vec<Backlog>,
     small_flows: Vec<SmallFlows>,
 }
 
@@ -60,6 +62,11 @@ impl Results {
         self.loads.entry(load).or_default().insert(round, sample);
     }
 
+    /// `None` where there are no two processors to drain two queues.
+    pub(crate) fn add_backlog(&mut self, backlog: Option<Backlog>) {
+        self.backlogs.extend(backlog);
+    }
+
     pub(crate) fn add_small_flows(&mut self, small_flows: SmallFlows) {
         self.small_flows.push(small_flows);
     }
@@ -67,6 +74,11 @@ impl Results {
     /// Of each round.
     pub(crate) fn small_flows(&self) -> &[SmallFlows] {
         &self.small_flows
+    }
+
+    /// Of each round.
+    pub(crate) fn backlogs(&self) -> &[Backlog] {
+        &self.backlogs
     }
 
     /// A figure under a load, over the rounds.

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::results::{Results, Spread};
 use crate::scale::Load;
+use crate::scale::backlog::Backlog;
 use crate::traffic::{Sample, Traffic};
 use crate::variant::Variant;
 
@@ -163,14 +164,14 @@ pub(crate) fn check(results: &Results) -> Vec<Target> {
         let what = "packets queued, flows too small for a context".to_owned();
         Target::new(what, Bound::AtMost(0.0), measured)
     });
-    let many = results.load_ratio(Load::MANY_CONTEXTS, Load::ONE_CONTEXT, |sample| sample.cpu);
+    let many = results.load_ratio(Load::MANY, Load::ONE, |sample| sample.cpu);
     let many = many.map(|measured| {
         let what = "100 000 contexts / one, CPU per packet".to_owned();
         Target::new(what, Bound::AtMost(1.15), measured)
     });
-    let queues = results.load_ratio(Load::TWO_QUEUES, Load::ONE_QUEUE, |sample| sample.rate);
+    let queues = Spread::of(results.backlogs().iter().map(Backlog::gain));
     let queues = queues.map(|measured| {
-        let what = "two queues / one, two senders, rate".to_owned();
+        let what = "two queues / one, drained backlog, rate".to_owned();
         Target::new(what, Bound::AtLeast(1.6), measured)
     });
     ratios

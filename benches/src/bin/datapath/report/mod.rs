@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::results::{LoadRecord, Record, Results};
+use crate::scale::backlog::Backlog;
 use crate::small_flows::SmallFlows;
 use crate::targets::{self, Target};
 use shimq_benches::error::BenchError;
@@ -29,6 +30,7 @@ struct Json<'a> {
     targets: &'a [Target],
     samples: Vec<Record<'a>>,
     loads: Vec<LoadRecord<'a>>,
+    backlogs: &'a [Backlog],
     small_flows: &'a [SmallFlows],
 }
 
@@ -45,6 +47,7 @@ pub(crate) fn write(
         targets: &targets,
         samples: results.records().collect(),
         loads: results.load_records().collect(),
+        backlogs: results.backlogs(),
         small_flows: results.small_flows(),
     };
     let file = File::create(folder.join("bench.json")).map_err(BenchError::io("create a file"))?;

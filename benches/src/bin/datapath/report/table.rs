@@ -35,7 +35,8 @@ pub(super) fn write(results: &Results, setting: &Setting, targets: &[Target]) ->
     for traffic in Traffic::ALL {
         traffic_table(&mut text, results, traffic);
     }
-    loads_table(&mut text, results, machine.processors());
+    loads_table(&mut text, results);
+    backlogs_table(&mut text, results);
     text
 }
 
@@ -97,18 +98,14 @@ fn traffic_table(text: &mut String, results: &Results, traffic: Traffic) {
     }
 }
 
-fn loads_table(text: &mut String, results: &Results, processors: usize) {
-    let _ = writeln!(
-        text,
-        "\n## Contexts and queues, mapped UDP 64 B, one host\n"
-    );
+fn loads_table(text: &mut String, results: &Results) {
+    let _ = writeln!(text, "\n## Contexts, mapped UDP 64 B, one host\n");
     let _ = writeln!(text, "Bold: ratios to one context.\n");
     let _ = writeln!(text, "| | rate, kpps | CPU, us/packet |\n|---|---|---|");
-    let loads = Load::all(processors);
-    for &load in &loads {
+    for load in Load::ALL {
         let cell = |factor: f64, figure: fn(&Sample) -> f64| {
             let spread = results.load_spread(load, |sample| factor * figure(sample))?;
-            let ratio = results.load_ratio(load, Load::ONE_CONTEXT, figure)?;
+            let ratio = results.load_ratio(load, Load::ONE, figure)?;
             Some(format!("{} **{:.2}**", show(spread), ratio.median))
         };
         let cells = [
@@ -118,11 +115,22 @@ fn loads_table(text: &mut String, results: &Results, processors: usize) {
         let [rate, cpu] = cells.map(Option::unwrap_or_default);
         let _ = writeln!(text, "| {} | {rate} | {cpu} |", load.title());
     }
-    if !loads.contains(&Load::TWO_QUEUES) {
-        let _ = writeln!(
-            text,
-            "\nNot measured with two queues: two senders and two queue threads need four processors."
-        );
+}
+
+fn backlogs_table(text: &mut String, results: &Results) {
+    let _ = writeln!(text, "\n## Queues, backlog of mapped UDP 64 B, one host\n");
+    if results.backlogs().is_empty() {
+        let _ = writeln!(text, "Not measured: two queues need two processors.");
+        return;
+    }
+    let _ = writeln!(text, "| | rate, kpps |\n|---|---|");
+    for (queues, title) in ["1 queue", "2 queues"].into_iter().enumerate() {
+        let rates = results
+            .backlogs()
+            .iter()
+            .map(|backlog| 1e-3 * backlog.rates()[queues]);
+        let rate = Spread::of(rates).map(show).unwrap_or_default();
+        let _ = writeln!(text, "| {title} | {rate} |");
     }
 }
 
