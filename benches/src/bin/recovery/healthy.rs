@@ -39,7 +39,7 @@ pub(crate) fn observe(
     progress: &ProgressBar,
 ) -> Result<Healthy, BenchError> {
     let network = Network::new(1)?;
-    let mut shim = network.start_daemons(program)?;
+    let mut shim = network.start_daemons(program, "")?;
     let [of_a, of_b] = &shim.locators;
     let (a, b) = (&network.hosts.a, &network.hosts.b);
     let _application = Application::start(pattern, Transport::Plain, (a, of_a[0]), (b, of_b[0]))?;

@@ -3,9 +3,10 @@
 //! Two hosts with two providers each, a round trip of 20 ms on every path, a daemon on each host with
 //! all of its timers at their defaults. An application runs for a while, then the pair of addresses
 //! that carries its data fails, and the silence of the receiving end is measured. Over the same
-//! network, in the same trial, the same is done to the kernel's MPTCP with two subflows. Trials mostly
-//! wait, so that several are played at a time; on a machine that is busy otherwise, figures are worse
-//! than they should be, and the report names the load.
+//! network, in the same trial, the same is done to the kernel's MPTCP with two subflows; and over another
+//! one to daemons that see every packet (`queue-all`), which shows what it costs that the kernel counts
+//! instead. Trials mostly wait, so that several are played at a time; on a machine that is busy otherwise,
+//! figures are worse than they should be, and the report names the load.
 
 #![expect(
     clippy::cast_precision_loss,

@@ -63,6 +63,9 @@ const MEDIAN_LIMIT: f64 = 250.0;
 const P95_LIMIT: f64 = 500.0;
 const LOCAL_P99_LIMIT: f64 = 200.0;
 
+/// What having the kernel count may cost beyond seeing every packet, milliseconds.
+const COUNTING_LIMIT: f64 = 100.0;
+
 /// One round trip, which bulk transfers and calls may take longer.
 const ROUND_TRIP: f64 = 20.0;
 
@@ -97,10 +100,11 @@ impl Results {
         let ours = points.iter().filter(|point| point.means == Means::Shimq);
         let mut targets: Vec<Target> = ours
             .flat_map(|point| {
-                let rival = points
-                    .iter()
-                    .find(|other| other.means == Means::Mptcp && other.scenario == point.scenario);
-                targets_of(point, rival)
+                let with = |means| {
+                    let mut others = points.iter();
+                    others.find(|other| other.means == means && other.scenario == point.scenario)
+                };
+                targets_of(point, with(Means::Mptcp), with(Means::QueueAll))
             })
             .collect();
         for healthy in &self.healthy {
@@ -136,7 +140,7 @@ fn allowance(scenario: Scenario) -> f64 {
     }
 }
 
-fn targets_of(point: &Point, rival: Option<&Point>) -> Vec<Target> {
+fn targets_of(point: &Point, rival: Option<&Point>, queue_all: Option<&Point>) -> Vec<Target> {
     let title = point.scenario.title();
     let target =
         |what: &str, limit, value| Target::at_most(format!("{title}: {what}"), limit, value, "ms");
@@ -153,6 +157,16 @@ fn targets_of(point: &Point, rival: Option<&Point>) -> Vec<Target> {
     targets.extend(rival.map(|rival| {
         let limit = rival.p50.max(unnoticed);
         target("median beside MPTCP's", limit, point.p50)
+    }));
+    targets.extend(queue_all.into_iter().flat_map(|queue_all| {
+        [
+            ("median beyond queue-all's", point.p50 - queue_all.p50),
+            (
+                "95th percentile beyond queue-all's",
+                point.p95 - queue_all.p95,
+            ),
+        ]
+        .map(|(what, more)| target(what, COUNTING_LIMIT, more))
     }));
     targets
 }
@@ -174,6 +188,22 @@ mod tests {
             pair: ["a1", "b1"],
             events: Vec::new(),
         }
+    }
+
+    #[test]
+    fn what_counting_costs_is_the_difference_to_seeing_every_packet() {
+        let mut results = Results::default();
+        for run in 0..10 {
+            for (means, recovery_ms) in [(Means::Shimq, 240.0), (Means::QueueAll, 130.0)] {
+                results
+                    .outcomes
+                    .push(outcome(means, run, Some(recovery_ms)));
+            }
+        }
+        let targets = results.targets();
+        let beyond = targets.iter().filter(|one| one.name.contains("beyond"));
+        let judged: Vec<_> = beyond.map(|one| (one.value.round(), one.met)).collect();
+        assert_eq!(judged, [(110.0, false), (110.0, false)]);
     }
 
     #[test]

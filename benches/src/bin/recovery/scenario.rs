@@ -9,6 +9,8 @@ use shimq_benches::application::Pattern;
 pub(crate) enum Means {
     /// shimq under TCP or UDP.
     Shimq,
+    /// The same, which sees every packet instead of having the kernel count.
+    QueueAll,
     /// The kernel's MPTCP with two subflows, between addresses that shimq leaves alone.
     Mptcp,
 }
@@ -17,7 +19,16 @@ impl Means {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Shimq => "shimq",
+            Self::QueueAll => "shimq, queue-all",
             Self::Mptcp => "MPTCP",
+        }
+    }
+
+    /// What daemons are configured with.
+    pub(crate) fn config(self) -> &'static str {
+        match self {
+            Self::Shimq | Self::Mptcp => "",
+            Self::QueueAll => "[datapath]\nmode = \"queue-all\"\n",
         }
     }
 }
@@ -92,13 +103,18 @@ impl Scenario {
         of_patterns.chain(of_faults).collect()
     }
 
-    /// What it is tried with, in the same namespaces.
-    pub(crate) fn means(self) -> &'static [Means] {
-        // MPTCP has no datagrams; and what a host does about its own links is not compared.
-        if self.pattern == Pattern::Call || self.fault.is_local() {
-            &[Means::Shimq]
-        } else {
-            &[Means::Shimq, Means::Mptcp]
+    /// What it is tried with: a network for each list, in whose namespaces all of the list are tried.
+    pub(crate) fn networks(self) -> &'static [&'static [Means]] {
+        // What a host does about its own links is not compared.
+        if self.fault.is_local() {
+            return &[&[Means::Shimq]];
+        }
+        match self.pattern {
+            Pattern::Paced => &[&[Means::Shimq, Means::Mptcp], &[Means::QueueAll]],
+            // A bulk transfer never pauses: there is least for the kernel to miss.
+            Pattern::Bulk => &[&[Means::Shimq, Means::Mptcp]],
+            // MPTCP has no datagrams.
+            Pattern::Call => &[&[Means::Shimq], &[Means::QueueAll]],
         }
     }
 

@@ -44,11 +44,15 @@ impl Network {
         }
     }
 
-    /// Starts a daemon on each host, and returns once both have addresses of all providers.
-    pub(crate) fn start_daemons(&self, program: &Program) -> Result<Shims<'_>, BenchError> {
+    /// Starts a daemon on each host with `config` (TOML), and returns once both have addresses of all providers.
+    pub(crate) fn start_daemons(
+        &self,
+        program: &Program,
+        config: &str,
+    ) -> Result<Shims<'_>, BenchError> {
         let folder = self.folder.path();
-        let mut at_a = program.start(&self.hosts.a, "A", folder, "")?;
-        let mut at_b = program.start(&self.hosts.b, "B", folder, "")?;
+        let mut at_a = program.start(&self.hosts.a, "A", folder, config)?;
+        let mut at_b = program.start(&self.hosts.b, "B", folder, config)?;
         let locators = [at_a.wait_until_ready(&A)?, at_b.wait_until_ready(&B)?];
         let monitors = [Monitor::follow(&at_a)?, Monitor::follow(&at_b)?];
         Ok(Shims {

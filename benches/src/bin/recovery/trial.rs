@@ -45,17 +45,34 @@ pub(crate) struct TimedEvent {
     pub(crate) pair: Option<[&'static str; 2]>,
 }
 
-/// Plays `scenario` with all its means, one after the other, in one network; which comes first
-/// turns from run to run.
+/// Plays `scenario` with all its means, one after the other; which comes first turns from run to run.
 pub(crate) fn play(
     scenario: Scenario,
     run: u64,
     program: &Program,
 ) -> Result<Vec<Outcome>, BenchError> {
+    let mut networks = scenario.networks().to_vec();
+    if run % 2 == 1 {
+        networks.reverse();
+    }
+    let mut outcomes = Vec::new();
+    for means in networks {
+        outcomes.extend(play_in_one_network(scenario, means, run, program)?);
+    }
+    Ok(outcomes)
+}
+
+fn play_in_one_network(
+    scenario: Scenario,
+    means: &[Means],
+    run: u64,
+    program: &Program,
+) -> Result<Vec<Outcome>, BenchError> {
     let mut rng = ChaCha8Rng::seed_from_u64(run);
     let network = Network::new(rng.next_u64())?;
-    let mut shim = network.start_daemons(program)?;
-    let mut means = scenario.means().to_vec();
+    let config = means.first().map_or("", |means| means.config());
+    let mut shim = network.start_daemons(program, config)?;
+    let mut means = means.to_vec();
     if run % 2 == 1 {
         means.reverse();
     }
@@ -117,17 +134,19 @@ impl Trial<'_> {
         let hosts = &self.network.hosts;
         let [of_a, of_b] = &self.shim.locators;
         let (transport, from, to) = match self.means {
-            Means::Shimq => (Transport::Plain, of_a[0], of_b[0]),
+            Means::Shimq | Means::QueueAll => (Transport::Plain, of_a[0], of_b[0]),
             Means::Mptcp => (Transport::Multipath, A[0].host(), B[0].host()),
         };
         let joined = self.network.joined_subflows()?;
         let ends = ((&hosts.a, from), (&hosts.b, to));
         let application = Application::start(self.scenario.pattern, transport, ends.0, ends.1)?;
         match self.means {
-            Means::Shimq => wait_until("both hosts have a context", PATIENCE, || {
-                let monitors = &self.shim.monitors;
-                Ok(monitors.iter().all(|one| one.has("context-established")))
-            })?,
+            Means::Shimq | Means::QueueAll => {
+                wait_until("both hosts have a context", PATIENCE, || {
+                    let monitors = &self.shim.monitors;
+                    Ok(monitors.iter().all(|one| one.has("context-established")))
+                })?;
+            }
             Means::Mptcp => wait_until("the second subflow has joined", PATIENCE, || {
                 Ok(self.network.joined_subflows()? > joined)
             })?,
