@@ -13,7 +13,7 @@ use shim6_wire::{ContextTag, Message};
 
 use crate::budget::{Budget, Shares};
 use crate::config::Config;
-use crate::context::State;
+use crate::context::{Searches, State};
 use crate::event::{Cause, Counters, DropReason, Event, Resend, Transmit};
 use crate::flow::{FlowTable, FlowUpdate};
 use crate::locator::{LocalLocator, LocalLocators};
@@ -48,6 +48,8 @@ pub struct Endpoint {
     /// What all contexts learned of pairs.
     pub(crate) history: History,
     pub(crate) probe_budget: Budget,
+    /// Which contexts look for a pair, and which leave that to others.
+    pub(crate) searches: Searches,
     /// Kept between calls so that a timer that finds nothing to do allocates nothing.
     pub(crate) reap_outbox: Vec<(LocatorPair, Message)>,
     pub(crate) heuristic: Box<dyn Heuristic>,
@@ -78,6 +80,7 @@ impl Endpoint {
             events: VecDeque::new(),
             history: History::default(),
             probe_budget: Budget::new(config.probes_per_second),
+            searches: Searches::default(),
             reap_outbox: Vec::new(),
             heuristic,
             candidates: BTreeMap::new(),
@@ -281,6 +284,7 @@ impl Endpoint {
     }
 
     pub(crate) fn discard(&mut self, context: Taken, cause: Cause) {
+        self.searches.forget(context.local_tag);
         let (context, published) = self.table.remove(context);
         self.flow_updates.extend(published.map(FlowUpdate::Remove));
         if let Some(site) = context.site {

@@ -84,6 +84,7 @@ impl Endpoint {
             false_alarms: (0, now),
             stay: super::stay::Stay::default(),
             tested_at: Instant::default(),
+            relied: false,
             account: Arc::new(Account::default()),
             site,
             created: now,

@@ -26,7 +26,8 @@ impl Endpoint {
     /// Enters ESTABLISHED from a STATE in which nothing was known of the peer.
     ///
     /// What passed before was not watched, so it leaves no timer running.
-    pub(super) fn begin_life(&mut self, context: &mut Context, current: CurrentPair) {
+    pub(super) fn begin_life(&mut self, context: &mut Context, current: CurrentPair, now: Instant) {
+        self.leave_search(context.local_tag, None, now);
         context.state = State::Established;
         context.exchange = None;
         context.update = None;

@@ -112,10 +112,10 @@ impl Endpoint {
                 local: arrived.destination,
                 peer: ProbedLocator::new(peer, Answer::nonce()),
             };
-            self.begin_life(context, current);
+            self.begin_life(context, current, arrived.now);
         } else {
             let current = CurrentPair::of_ulids(context.ulids);
-            self.begin_life(context, current);
+            self.begin_life(context, current, arrived.now);
         }
         // Only what was sent once tells how long the answer took.
         if exchange.retries == 0 {

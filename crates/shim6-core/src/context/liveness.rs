@@ -45,6 +45,7 @@ impl Endpoint {
         self.reap_outbox = outbox;
         match outcome {
             Some(Outcome::Began { silence }) => {
+                self.join_search(context, now);
                 let cause = context
                     .reap
                     .exploration()
@@ -116,7 +117,11 @@ impl Endpoint {
         let elsewhere = |next: &CurrentPair| exploration.target != Some(next.pair());
         let undoubted = exploration.target.is_some() && next.as_ref().is_some_and(elsewhere);
         let unfounded = heard && (exploration.cause == Cause::Silence || undoubted);
-        let Some(next) = next.filter(|_| !unfounded) else {
+        let next = next.filter(|_| !unfounded);
+        let works = next.map_or(from, CurrentPair::pair);
+        let found = Some(works).filter(|_| next.is_some() || proven == Some(from) || unfounded);
+        self.leave_search(context.local_tag, found, now);
+        let Some(next) = next else {
             if inbound_moved {
                 // Our direction works and the peer's did not: what it sent in answer is lost.
                 Self::schedule_resend(context, now, Lost::Answer);

@@ -4,7 +4,8 @@
 //! other contexts or answers without one; they are grouped here by what they are for:
 //! [`creation`], [`initiate`] and [`respond`] (I1, R1, I2, R2), [`establish`] (what both ends do alike),
 //! [`exchange`] (repetition), [`fork`], [`recover`] (R1bis, I2bis), [`update`], [`liveness`] (REAP), [`locators`]
-//! (what a peer claims and proves), [`preference`] (what it likes), [`silence`] (suspecting a pair before REAP does).
+//! (what a peer claims and proves), [`preference`] (what it likes), [`silence`] (suspecting a pair before REAP does),
+//! [`search`] (one search for many contexts).
 
 mod creation;
 mod establish;
@@ -16,6 +17,7 @@ mod locators;
 mod preference;
 mod recover;
 mod respond;
+mod search;
 mod silence;
 mod stay;
 mod switch;
@@ -36,6 +38,7 @@ use crate::reap::{self, Reap};
 use crate::time::Instant;
 pub use fork::ForkRefusal;
 pub(crate) use preference::{Standing, Wish, weight};
+pub(crate) use search::Searches;
 pub(crate) use silence::Silence;
 pub use switch::SwitchRefusal;
 
@@ -200,6 +203,8 @@ pub(crate) struct Context {
     pub(crate) stay: stay::Stay,
     /// When the current pair was last tested for a silence.
     pub(crate) tested_at: Instant,
+    /// Whether its last doubt was laid to rest by what another context found out.
+    pub(crate) relied: bool,
     pub(crate) account: Arc<Account>,
     /// Whose share of the table it counts to; `None` if this host began it.
     pub(crate) site: Option<Site>,

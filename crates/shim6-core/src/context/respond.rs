@@ -185,7 +185,7 @@ impl Endpoint {
                 local: arrived.destination,
                 peer: ProbedLocator::new(source, Answer::validator()),
             };
-            self.begin_life(&mut context, current);
+            self.begin_life(&mut context, current, arrived.now);
         }
         if newly || context.peer_tag != Some(initiator.tag) {
             // The peer waits for R2 and takes the list from there.

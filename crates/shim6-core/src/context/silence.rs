@@ -170,7 +170,9 @@ impl Endpoint {
         let idle = context.reap.state() == reap::State::Operational;
         if self.config.hints && idle && now.since(context.tested_at) >= self.config.test_interval {
             context.tested_at = now;
-            self.explore(context, Cause::Silence, now);
+            if !self.left_to_others(context, now) {
+                self.explore(context, Cause::Silence, now);
+            }
         }
     }
 
@@ -226,6 +228,11 @@ impl Endpoint {
 }
 
 impl Silence {
+    /// Has the pair tested not before `at`.
+    pub(super) fn test_again(&mut self, at: Instant) {
+        self.test_due = Some(at);
+    }
+
     /// When the pair is to be tested or what was kept is to be sent again.
     pub(super) fn due(&self) -> Option<Instant> {
         [self.test_due, self.resend_due].into_iter().flatten().min()

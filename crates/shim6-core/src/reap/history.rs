@@ -22,6 +22,9 @@ const MEASURED_FOR: Duration = Duration::from_secs(6 * 3_600);
 /// An address or a pair that did not answer is doubted for this long, or until it does.
 const DOUBTED_FOR: Duration = Duration::from_secs(60);
 
+/// What happened to a pair within this time happens to it now.
+const LATELY: Duration = Duration::from_secs(5);
+
 /// Round trips of one path, smoothed as TCP's are (RFC 6298 §2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct RoundTrip {
@@ -141,6 +144,20 @@ impl History {
             .into_iter()
             .chain(addresses.into_iter().flatten().copied());
         all.map(|trust| u8::from(trust.is_doubted(now))).sum()
+    }
+
+    /// Whether `pair` answered a moment ago, on whichever context, and has not failed since.
+    pub(crate) fn answered_lately(&self, pair: LocatorPair, now: Instant) -> bool {
+        let trust = self.paths.get(&pair).map(|path| path.trust);
+        trust.is_some_and(|trust| {
+            trust.answered >= trust.failed && now.since(trust.answered) < LATELY
+        })
+    }
+
+    /// Whether `pair` itself failed a moment ago, on whichever context, and has not answered since.
+    pub(crate) fn failed_lately(&self, pair: LocatorPair, now: Instant) -> bool {
+        let trust = self.paths.get(&pair).map(|path| path.trust);
+        trust.is_some_and(|trust| trust.failed > trust.answered && now.since(trust.failed) < LATELY)
     }
 
     /// The record of `pair`; `None` if all room is taken by younger ones.

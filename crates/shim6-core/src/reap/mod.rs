@@ -242,7 +242,8 @@ impl Reap {
 
     /// Doubts the current pair: sends a Probe Exploring and goes on with the others.
     ///
-    /// `heard` is a pair, seen from this host, on which the peer was just heard.
+    /// `heard` is a pair, seen from this host, on which the peer was just heard, if only by another
+    /// context.
     pub(crate) fn explore(
         &mut self,
         cause: Cause,
@@ -272,13 +273,18 @@ impl Reap {
         cx.account.stop_send_timer();
         cx.account.stop_keepalive_timer();
         // Where only silence speaks against the current pair, it is asked first, and others are asked
-        // only if it stays silent: a few keepalives get lost more often than a pair fails.
+        // only if it stays silent: a few keepalives get lost more often than a pair fails. Unless that
+        // was asked on another context a moment ago.
         let test = self.exploration.is_none()
             && matches!(cause, Cause::Silence | Cause::SendTimeout)
-            && cx.may_probe(cx.current);
+            && cx.may_probe(cx.current)
+            && !cx.history.failed_lately(cx.current, cx.now);
         let began = self.begin(cause, heard, cx);
         if test && began {
             self.ask_first(cx.current, cause, cx);
+            if heard.is_some() {
+                self.insist_no_more();
+            }
         }
         self.probe_if_affordable(cx);
         began.then_some(Outcome::Began { silence })

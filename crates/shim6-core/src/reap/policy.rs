@@ -136,11 +136,13 @@ struct DisjointFirst;
 impl Policy for DisjointFirst {
     /// One dead link takes every pair that uses it: so first the pairs that share no address with the
     /// failed one, then those that share one; the failed pair last, for it may have come back. Within
-    /// a class, what lately failed elsewhere comes later.
+    /// a class, what lately failed elsewhere comes later. What answered a moment ago, on whichever
+    /// context, comes first.
     fn rank(&self, candidate: &Candidate, known: &Known<'_>) -> Rank {
         let class = match candidate.pair {
             pair if Some(pair) == known.heard => 0,
             pair if pair == known.failed => 3,
+            pair if known.history.answered_lately(pair, known.now) => 0,
             pair if pair.is_disjoint(known.failed) => 1,
             _ => 2,
         };
@@ -158,6 +160,7 @@ impl Policy for ByPreference {
         let class = match candidate.pair {
             pair if pair == known.failed => 2,
             pair if Some(pair) == known.heard => 0,
+            pair if known.history.answered_lately(pair, known.now) => 0,
             _ => 1,
         };
         (class, 0)

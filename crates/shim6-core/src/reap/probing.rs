@@ -50,6 +50,29 @@ impl Reap {
         self.probe_next(cx);
     }
 
+    /// Probes `pair`, which another context has found to work, unless that was done a moment ago.
+    pub(crate) fn probe_found(&mut self, pair: LocatorPair, cx: &mut Surroundings<'_>) {
+        let pause = cx.config.initial_probe_timeout;
+        let done = self.reports.probed_within(pair, pause, cx.now);
+        if self.exploration.is_none() || done || !cx.may_probe(pair) {
+            return;
+        }
+        self.queue.push(pair);
+        if self.questions.is_some() {
+            self.insist_no_more();
+        } else {
+            self.probe_if_affordable(cx);
+        }
+    }
+
+    /// Leaves it at one question: others learned that something of the pair is dead.
+    pub(super) fn insist_no_more(&mut self) {
+        if let Some(questions) = self.questions.as_mut().filter(|it| it.pairs.len() > 1) {
+            questions.spacing = questions.time;
+            questions.pairs.truncate(1);
+        }
+    }
+
     /// Asks `pair` before any other, as often as it takes to tell loss from failure, in the time that an
     /// answer may need.
     pub(super) fn ask_first(&mut self, pair: LocatorPair, cause: Cause, cx: &Surroundings<'_>) {
@@ -157,13 +180,10 @@ impl Reap {
     //# However, all nodes MUST perform this process sequentially and with exponential back-off.
     pub(super) fn probe_next(&mut self, cx: &mut Surroundings<'_>) {
         let undoubted = self.exploration().is_some_and(|it| it.target.is_some());
+        if !undoubted && cx.history.doubts(cx.current, cx.now) > 0 {
+            self.insist_no_more();
+        }
         if let Some(questions) = &mut self.questions {
-            // Others learned meanwhile that an address of it is dead: that is no time to insist.
-            if !undoubted && cx.history.doubts(cx.current, cx.now) > 0 && questions.pairs.len() > 1
-            {
-                questions.spacing = questions.time;
-                questions.pairs.truncate(1);
-            }
             let next = questions.pairs.pop().filter(|&pair| cx.may_probe(pair));
             if let Some(pair) = next {
                 self.probe_due = Some(cx.now + questions.spacing);

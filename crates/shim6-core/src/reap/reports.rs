@@ -125,6 +125,12 @@ impl Reports {
         sent.filter(unseen).map(|probe| probe.pair)
     }
 
+    /// Whether `pair` was probed less than `span` ago.
+    pub(super) fn probed_within(&self, pair: LocatorPair, span: Duration, now: Instant) -> bool {
+        let mut sent = self.0.iter().flat_map(|lists| &lists.sent);
+        sent.any(|probe| probe.pair == pair && now.since(probe.at) < span)
+    }
+
     /// What the peer is told of its probes.
     //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
     //= id=R-027,R-028
