@@ -19,6 +19,8 @@ pub(crate) struct Ledger {
     pub(crate) control_sent: u64,
     /// Those that arrived at a queue of shimq.
     pub(crate) control_arrived: u64,
+    /// Packets that shimq's queue threads saw, at both hosts.
+    pub(crate) judged: u64,
     /// Whatever else the kernel counts and may have to do with a difference.
     pub(crate) others: BTreeMap<String, u64>,
 }
@@ -51,6 +53,7 @@ impl Ledger {
             drops: added(&self.drops, &before.drops),
             control_sent: self.control_sent - before.control_sent,
             control_arrived: self.control_arrived - before.control_arrived,
+            judged: self.judged - before.judged,
             others: added(&self.others, &before.others),
         }
     }
@@ -74,6 +77,7 @@ impl Ledger {
                     self.add_drop(format!("{name}, shimq: {reason}"), count(dropped));
                 }
             }
+            self.judged += count(&queue["packets"]);
             let late = count(&queue["verdicts_too_late"]);
             self.add_drop(format!("{name}, shimq: verdict too late"), late);
         }

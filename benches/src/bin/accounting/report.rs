@@ -35,6 +35,9 @@ pub(crate) struct Outcome {
     reordered: u64,
     control_sent: u64,
     control_arrived: u64,
+    /// Packets that shimq's queue threads saw, at both hosts: where every packet is queued, two for each
+    /// datagram, save those that passed because the queue was full.
+    judged: u64,
     drops: BTreeMap<String, u64>,
     /// What was sent, less what arrived and what was dropped.
     difference: i64,
@@ -58,6 +61,7 @@ impl Outcome {
             reordered: total(|arrivals| arrivals.reordered),
             control_sent: added.control_sent,
             control_arrived: added.control_arrived,
+            judged: added.judged,
             difference: (sent + added.control_sent).cast_signed() - accounted.cast_signed(),
             drops: added.drops,
             others: added.others,
@@ -88,6 +92,7 @@ impl fmt::Display for Outcome {
             row(&format!("dropped, {reason}"), count)?;
         }
         writeln!(f, "  {:>10}  difference", self.difference)?;
+        writeln!(f, "  {} packets met a queue thread", self.judged)?;
         writeln!(
             f,
             "  {} came twice, {} came with other octets, {} came out of order",
@@ -97,5 +102,39 @@ impl fmt::Display for Outcome {
             writeln!(f, "  other counters that grew: {:?}", self.others)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A phase with so many datagrams delivered of a hundred, and so many dropped.
+    fn outcome(delivered: u64, dropped: u64, duplicates: u64) -> Results {
+        let there = Arrivals {
+            delivered,
+            duplicates,
+            ..Arrivals::default()
+        };
+        let added = Ledger {
+            drops: BTreeMap::from([("a reason".to_owned(), dropped)]),
+            control_sent: 5,
+            control_arrived: 5,
+            ..Ledger::default()
+        };
+        let lanes = [(100, there), (0, Arrivals::default())];
+        Results {
+            phases: vec![Outcome::new(Phase::Unmapped, lanes, added)],
+        }
+    }
+
+    #[test]
+    fn a_datagram_too_few_or_too_many_is_a_difference() {
+        assert!(outcome(90, 10, 0).is_complete());
+        for (delivered, dropped, duplicates) in [(89, 10, 0), (90, 11, 0), (90, 10, 1)] {
+            assert!(!outcome(delivered, dropped, duplicates).is_complete());
+        }
+        assert_eq!(outcome(89, 10, 0).phases[0].difference, 1);
+        assert_eq!(outcome(90, 11, 0).phases[0].difference, -1);
     }
 }
