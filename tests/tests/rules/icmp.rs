@@ -110,6 +110,45 @@ fn an_error_is_acted_upon_and_delivered_where_that_is_configured() {
     assert_eq!(probes(&sent).len(), 1, "{sent:?}");
 }
 
+//= https://www.rfc-editor.org/rfc/rfc5533#section-8
+//= type=test
+//= id=S-131
+//# All ICMP messages MUST be delivered to the ULP in all cases, except when Shim6 successfully acts
+//# on the message (e.g., selects a new path).
+#[test]
+fn an_error_about_the_pair_just_left_is_delivered_unless_leaving_was_the_answer_to_it() {
+    for (ty, code, word, is_answered) in [
+        (1, 0, 0, true),
+        (3, 0, 0, true),
+        (1, 4, 0, false),
+        (2, 0, 1280, false),
+    ] {
+        let (mut subject, ulids, pair, packet) = subject_with_mapped_packet(Config::default());
+        let sent = subject.wait(secs(40));
+        let mut asked = probes(&sent).into_iter();
+        let (_, elsewhere, question) = asked.find(|(_, asked, _)| *asked != pair).unwrap();
+        let answer = Message::Probe(Probe {
+            receiver_tag: subject.context(ulids).unwrap().local_tag,
+            state: ProbeState::InboundOk,
+            sent: vec![ProbeReport {
+                source: elsewhere.peer,
+                destination: elsewhere.local,
+                nonce: ProbeNonce(1),
+                data: 0,
+            }],
+            received: vec![question.sent[0]],
+        });
+        subject.hear(elsewhere, &answer);
+        assert_eq!(left_on(&subject.send_payload(ulids)).0, elsewhere);
+
+        let (delivered, sent) = subject.receive(error(pair.local, ty, code, word, &packet));
+        assert_eq!(sent, [], "the pair in use is not doubted");
+        let quoted = delivered.map(|error| left_on(&error[48..]));
+        let expected = (!is_answered).then(|| (ulids.into(), None));
+        assert_eq!(quoted, expected, "type {ty}, code {code}");
+    }
+}
+
 #[test]
 fn an_error_about_plain_ipv6_is_delivered_as_it_came() {
     let mut subject = Subject::new();

@@ -1,5 +1,6 @@
 //! The contexts, indexed for packets: what becomes of each one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shim6_wire::{Class, ContextTag, IcmpError, IcmpKind, Packet};
@@ -23,6 +24,11 @@ pub struct FlowTable {
     /// Has every flow.
     tagged: Index<ContextTag>,
     mapped: Index<(ContextTag, LocatorPair)>,
+    /// Flows as they were before their context moved, where they were mapped: errors about what was
+    /// sent then are still on their way.
+    left: Index<(ContextTag, LocatorPair)>,
+    /// The same by CT(local): one for each context at most.
+    left_by: Index<ContextTag>,
 }
 
 impl FlowTable {
@@ -36,6 +42,8 @@ impl FlowTable {
             marked: Index::new(seed),
             tagged: Index::new(seed),
             mapped: Index::new(seed),
+            left: Index::new(seed),
+            left_by: Index::new(seed),
         }
     }
 
@@ -43,23 +51,47 @@ impl FlowTable {
     pub fn apply(&mut self, update: FlowUpdate) {
         match update {
             FlowUpdate::Set(flow) => {
-                self.forget(flow.local_tag);
+                let former = self.forget(flow.local_tag);
+                if let Some(former) = former.filter(|former| former.path != flow.path) {
+                    self.leave(&former);
+                }
                 self.default.insert(&flow);
                 self.marked.insert(&flow);
                 self.tagged.insert(&flow);
                 self.mapped.insert(&flow);
             }
-            FlowUpdate::Remove(flow) => self.forget(flow.local_tag),
+            FlowUpdate::Remove(flow) => {
+                self.forget(flow.local_tag);
+                self.forget_left(flow.local_tag);
+            }
         }
     }
 
-    fn forget(&mut self, local_tag: ContextTag) {
-        let Some(flow) = self.tagged.take(&local_tag) else {
-            return;
-        };
+    fn forget(&mut self, local_tag: ContextTag) -> Option<Arc<Flow>> {
+        let flow = self.tagged.take(&local_tag)?;
         self.default.remove(&flow);
         self.marked.remove(&flow);
         self.mapped.remove(&flow);
+        Some(flow)
+    }
+
+    /// Keeps what a flow was until now, in the place of what it was before that.
+    fn leave(&mut self, former: &Arc<Flow>) {
+        self.forget_left(former.local_tag);
+        match former.path {
+            Path::Mapped { .. } => {
+                self.left.insert(former);
+                self.left_by.insert(former);
+            }
+            // An error about it is the upper layer's as it is.
+            Path::Untouched => {}
+        }
+    }
+
+    fn forget_left(&mut self, local_tag: ContextTag) {
+        if let Some(flow) = self.left_by.take(&local_tag) {
+            self.left.remove(&flow);
+        }
     }
 
     /// How many contexts there are.
@@ -253,8 +285,11 @@ impl FlowTable {
             local: error.quoted_source,
             peer: error.quoted_destination,
         };
-        let Some(flow) = self.mapped.get(&(peer_tag, locators)) else {
-            return (Verdict::Drop(DropReason::IcmpForeign), None);
+        let key = (peer_tag, locators);
+        let (flow, is_left) = match (self.mapped.get(&key), self.left.get(&key)) {
+            (Some(flow), _) => (flow, false),
+            (None, Some(flow)) => (flow, true),
+            (None, None) => return (Verdict::Drop(DropReason::IcmpForeign), None),
         };
         //= https://www.rfc-editor.org/rfc/rfc5533#section-8
         //= id=S-131
@@ -265,7 +300,10 @@ impl FlowTable {
         //# There SHOULD be a configuration option to unconditionally deliver all ICMP messages
         //# (including ones acted on by shim6) to the ULP.
         let acted_upon = error.kind.concerns_shim6();
-        let notice = if let IcmpKind::PacketTooBig { mtu } = error.kind {
+        let notice = if is_left {
+            // It says nothing about the pair in use; that took over, which is what could be done.
+            None
+        } else if let IcmpKind::PacketTooBig { mtu } = error.kind {
             narrow_path(flow.ulids, mtu)
         } else {
             acted_upon.then_some(Notice::Packet)
@@ -300,8 +338,6 @@ const RECEIVER_TAG: usize = 6;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::{Endpoint, RespondOnly};
     use shim6_wire::{I1, InitiatorNonce, Keepalive, Message, RequestNonce, UpdateAck};
@@ -390,9 +426,11 @@ mod tests {
             assert!(found.is_none_or(|key| table.mapped.get(&key).is_some()));
             assert!(table.mapped.get(&not_found).is_none());
             assert_eq!(table.len(), 1);
+            assert!(table.left.len() <= 1 && table.left_by.len() == table.left.len());
         }
         table.apply(FlowUpdate::Remove(flow(Path::Untouched)));
         assert!(table.is_empty());
+        assert_eq!(table.left.len() + table.left_by.len(), 0);
         assert_eq!(table.default.len(), 0);
     }
 }
