@@ -135,6 +135,7 @@ impl Daemon {
         let keep = keep.map(QueueConfig::keep);
         let mut queues = Vec::new();
         for queue in observe.chain(rewrite).chain(keep) {
+            let maps = rules.rewrite.contains(&queue.number);
             let queue = open(config.backend(), &queue)?;
             let table = match rules.mode {
                 Mode::Queue => endpoint.flow_table_behind_kernel_counters(),
@@ -142,7 +143,7 @@ impl Daemon {
             };
             let random = ChaCha20Rng::from_rng(&mut rng).map_err(|_| DaemonError::Randomness)?;
             let oversize = Oversize::new(rules.own_mark, random);
-            let thread = QueueThread::start(queue, table, to_endpoint.clone(), oversize);
+            let thread = QueueThread::start(queue, maps, table, to_endpoint.clone(), oversize);
             queues.push(thread.map_err(DaemonError::Thread)?);
         }
         let kernel = Kernel::start(&config, &rules)?;

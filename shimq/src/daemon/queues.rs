@@ -60,6 +60,8 @@ pub(crate) struct QueueCounters {
     pub(crate) rewritten: AtomicU64,
     /// Too big with their header, and sent in fragments.
     pub(crate) fragmented: AtomicU64,
+    /// To be mapped, but longer than the kernel copies: passed with their ULIDs.
+    pub(crate) passed_unmapped: AtomicU64,
     /// Overrun reports of the kernel: some packets were lost before they were read.
     pub(crate) overruns: AtomicU64,
     /// Verdicts that came too late.
@@ -80,6 +82,7 @@ impl QueueCounters {
             packets: AtomicU64::new(0),
             rewritten: AtomicU64::new(0),
             fragmented: AtomicU64::new(0),
+            passed_unmapped: AtomicU64::new(0),
             overruns: AtomicU64::new(0),
             gone: AtomicU64::new(0),
             known_full: AtomicU64::new(0),
@@ -110,13 +113,14 @@ pub(crate) struct QueueThread {
 }
 
 impl QueueThread {
-    /// Starts serving `queue`.
+    /// Starts serving `queue`; `maps` says that rules send packets there to be mapped.
     ///
     /// # Errors
     ///
     /// No thread or descriptor can be had.
     pub(crate) fn start(
         queue: Box<dyn Queue>,
+        maps: bool,
         table: FlowTable,
         to_endpoint: ToEndpoint,
         oversize: Oversize,
@@ -127,6 +131,7 @@ impl QueueThread {
         let (number, receive_buffer) = (queue.number(), queue.receive_buffer());
         let unbinder = queue.unbinder()?;
         let judge = Judge {
+            maps,
             table,
             changes,
             to_endpoint,
@@ -233,6 +238,7 @@ impl Worker {
 }
 
 struct Judge {
+    maps: bool,
     table: FlowTable,
     changes: std_mpsc::Receiver<FlowUpdate>,
     to_endpoint: ToEndpoint,
@@ -258,6 +264,9 @@ impl Judge {
         let outgoing = queued.hook == Hook::LocalOut;
         let (start, end) = (queued.start, queued.end);
         if queued.truncated || queued.segmented || queued.checksum_missing {
+            if self.maps && outgoing {
+                self.counters.passed_unmapped.fetch_add(1, Relaxed);
+            }
             self.look_at(queued.octets(), outgoing, queued.original_len, now);
             return queue::Verdict::Accept;
         }

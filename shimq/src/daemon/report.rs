@@ -272,6 +272,8 @@ pub(crate) struct QueueReport {
     rewritten: u64,
     /// Datagrams that were too big with their header, and sent in fragments.
     fragmented: u64,
+    /// Packets to be mapped that are longer than the kernel copies, and passed with their ULIDs.
+    passed_unmapped: u64,
     overruns: u64,
     verdicts_too_late: u64,
     /// Notices for which the endpoint had no room: about contexts, from strangers, from one source.
@@ -294,6 +296,7 @@ impl QueueReport {
             packets: counters.packets.load(Relaxed),
             rewritten: counters.rewritten.load(Relaxed),
             fragmented: counters.fragmented.load(Relaxed),
+            passed_unmapped: counters.passed_unmapped.load(Relaxed),
             overruns: counters.overruns.load(Relaxed),
             verdicts_too_late: counters.gone.load(Relaxed),
             known_full: counters.known_full.load(Relaxed),

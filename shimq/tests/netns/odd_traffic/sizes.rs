@@ -3,7 +3,7 @@
 use shimq_testbed::{A, B};
 
 use super::{Mode, Moved, until_received};
-use crate::support::{Network, Packet, Side};
+use crate::support::{Network, Packet, Side, eventually};
 
 /// Octets of an IPv6 and a UDP header.
 const HEADERS: usize = 48;
@@ -131,6 +131,26 @@ fn echoes_of_8_kilobytes_return_where_queues_map() {
 #[test]
 fn echoes_of_8_kilobytes_return_where_the_kernel_maps() {
     echoes_of_8_kilobytes_return(Mode::Bpf);
+}
+
+/// The kernel copies 65531 octets of a packet at most; it may have 65575.
+#[test]
+fn a_datagram_that_is_longer_than_the_kernel_copies_is_counted() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let Some(moved) = Moved::new(&network, Mode::Queue) else {
+        return;
+    };
+    let (from, to) = (moved.udp(Side::A), moved.udp(Side::B));
+    let longest = 65_531 - HEADERS;
+    exchange(&moved, [longest + HEADERS].into_iter());
+    let counted = || moved.a.count("/queues/1/passed_unmapped");
+    assert_eq!(counted(), 0);
+    let datagram = vec![1; longest + 1];
+    from.send_to(&datagram, to.local_addr().unwrap()).unwrap();
+    eventually("it is counted", || counted() == 1);
+    moved.finish();
 }
 
 /// A socket that wants its datagrams whole learns what is left of its path.
