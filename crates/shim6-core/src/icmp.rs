@@ -60,10 +60,9 @@ impl Endpoint {
             local: error.quoted_source,
             peer: error.quoted_destination,
         };
-        let found = self.table.by_peer_tag(peer_tag).into_iter().find(|&id| {
-            self.table
-                .get(id)
-                .is_some_and(|context| context.current.pair() == pair)
+        let found = self.table.by_peer(peer_tag, pair.peer).filter(|&id| {
+            let context = self.table.get(id);
+            context.is_some_and(|context| context.current.pair() == pair)
         });
         let Some(mut context) = found.and_then(|id| self.table.take(id)) else {
             self.counters.drop(DropReason::IcmpForeign);

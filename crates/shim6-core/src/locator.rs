@@ -389,10 +389,6 @@ impl PeerLocators {
         let told = told.chain(std::iter::repeat(Preference::default()));
         self.iter().map(VerifiedLocator::address).zip(told)
     }
-
-    pub(crate) fn overlaps(&self, other: &Self) -> bool {
-        self.iter().any(|locator| other.contains(locator.address()))
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The contexts and the indexes by which messages find them (RFC 5533 §12.4).
 
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -26,7 +27,8 @@ pub struct ContextId(u64);
 struct Entry {
     context: Context,
     published: Option<Arc<Flow>>,
-    peer_tag: Option<ContextTag>,
+    /// CT(peer) and Ls(peer), while the context is found by them.
+    peer: PeerHalf,
     nonce: Option<InitiatorNonce>,
     is_unanswered: bool,
     deadline: Instant,
@@ -44,8 +46,9 @@ pub(crate) struct Table {
     forks: HashMap<UlidPair, usize, Hasher>,
     /// Contexts that wait for R1 or R2.
     by_nonce: HashMap<InitiatorNonce, ContextId, Hasher>,
-    /// Tags that peers chose: several may have chosen the same.
-    by_peer_tag: BTreeSet<(ContextTag, ContextId)>,
+    /// By CT(peer) and each of Ls(peer). Several peers may have chosen the same tag, as many as like; but
+    /// of those with a common locator only one context is kept (RFC 5533 §7.15).
+    by_peer: HashMap<(ContextTag, Ipv6Addr), ContextId, Hasher>,
     deadlines: BTreeSet<(Instant, ContextId)>,
     /// Contexts whose peer has not answered, or has declined.
     unanswered: usize,
@@ -83,7 +86,7 @@ impl Table {
             by_local_tag: HashMap::with_hasher(hasher()),
             forks: HashMap::with_hasher(hasher()),
             by_nonce: HashMap::with_hasher(hasher()),
-            by_peer_tag: BTreeSet::new(),
+            by_peer: HashMap::with_hasher(hasher()),
             deadlines: BTreeSet::new(),
             unanswered: 0,
         }
@@ -111,7 +114,7 @@ impl Table {
         let entry = Box::new(Entry {
             context,
             published: None,
-            peer_tag: None,
+            peer: None,
             nonce: None,
             is_unanswered: false,
             deadline: now,
@@ -130,12 +133,18 @@ impl Table {
         let context = &entry.context;
 
         let peer_tag = context.peer_tag.filter(|_| context.state.has_peer());
-        if entry.peer_tag != peer_tag {
-            entry
-                .peer_tag
-                .map(|tag| self.by_peer_tag.remove(&(tag, id)));
-            peer_tag.map(|tag| self.by_peer_tag.insert((tag, id)));
-            entry.peer_tag = peer_tag;
+        let locators = || context.peer.iter().map(VerifiedLocator::address);
+        let is_indexed = match (&entry.peer, peer_tag) {
+            (Some((tag, known)), Some(now)) => *tag == now && locators().eq(known.iter().copied()),
+            (known, now) => known.is_none() && now.is_none(),
+        };
+        if !is_indexed {
+            let peer = peer_tag.map(|tag| (tag, locators().collect()));
+            forget_peer(&mut self.by_peer, &entry.peer, id);
+            for key in keys_of(&peer) {
+                self.by_peer.insert(key, id);
+            }
+            entry.peer = peer;
         }
         let nonce = match context.state {
             State::I1Sent | State::I2Sent | State::I2bisSent => Some(context.initiator_nonce),
@@ -186,9 +195,7 @@ impl Table {
         }
         self.unanswered -= usize::from(entry.is_unanswered);
         entry.nonce.map(|nonce| self.by_nonce.remove(&nonce));
-        entry
-            .peer_tag
-            .map(|tag| self.by_peer_tag.remove(&(tag, id)));
+        forget_peer(&mut self.by_peer, &entry.peer, id);
         self.deadlines.remove(&(entry.deadline, id));
         (entry.context, entry.published)
     }
@@ -210,14 +217,9 @@ impl Table {
         self.by_nonce.get(&nonce).copied()
     }
 
-    /// Contexts in ESTABLISHED or I2BIS-SENT whose CT(peer) is `tag`.
-    pub(crate) fn by_peer_tag(&self, tag: ContextTag) -> Vec<ContextId> {
-        let first = (tag, ContextId(0));
-        let last = (tag, ContextId(u64::MAX));
-        self.by_peer_tag
-            .range(first..=last)
-            .map(|&(_, id)| id)
-            .collect()
+    /// The context in ESTABLISHED or I2BIS-SENT whose CT(peer) is `tag` and whose peer has `locator`.
+    pub(crate) fn by_peer(&self, tag: ContextTag, locator: Ipv6Addr) -> Option<ContextId> {
+        self.by_peer.get(&(tag, locator)).copied()
     }
 
     pub(crate) fn get(&self, id: ContextId) -> Option<&Context> {
@@ -263,6 +265,28 @@ impl Table {
     }
 }
 
+/// CT(peer) and Ls(peer).
+type PeerHalf = Option<(ContextTag, Box<[Ipv6Addr]>)>;
+
+/// What a context is found by.
+fn keys_of(peer: &PeerHalf) -> impl Iterator<Item = (ContextTag, Ipv6Addr)> + '_ {
+    let halves = peer.iter();
+    halves.flat_map(|(tag, locators)| locators.iter().map(|&locator| (*tag, locator)))
+}
+
+/// Removes what `id` is found by, unless another context took it over.
+fn forget_peer(
+    by_peer: &mut HashMap<(ContextTag, Ipv6Addr), ContextId, Hasher>,
+    peer: &PeerHalf,
+    id: ContextId,
+) {
+    for key in keys_of(peer) {
+        if by_peer.get(&key) == Some(&id) {
+            by_peer.remove(&key);
+        }
+    }
+}
+
 /// How many contexts there are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Census {
@@ -296,9 +320,9 @@ pub struct ContextView {
     /// Lp(local) and Lp(peer).
     pub current: LocatorPair,
     /// Ls(local).
-    pub local_locators: Vec<std::net::Ipv6Addr>,
+    pub local_locators: Vec<Ipv6Addr>,
     /// Ls(peer), all verified.
-    pub peer_locators: Vec<std::net::Ipv6Addr>,
+    pub peer_locators: Vec<Ipv6Addr>,
     /// How gladly this host is reached at each of `local_locators`.
     pub local_preferences: Vec<Preference>,
     /// How gladly the peer is reached at each of `peer_locators`, as it told.

@@ -1,8 +1,8 @@
 //! A peer that uses a tag again (RFC 5533 §7.6, §7.14, §7.15).
 
-use shim6_core::{Cause, Event, LocatorPair, UlidPair};
+use shim6_core::{Cause, Event, LocatorPair, State, UlidPair};
 use shim6_sim::{hba, prefix};
-use shim6_wire::ContextTag;
+use shim6_wire::{ContextTag, Message, RequestNonce, UpdateRequest};
 
 use crate::bench::{Line, Peer, Subject, left_on, only};
 
@@ -94,6 +94,61 @@ fn two_hosts_may_choose_the_same_tag() {
     use_tag_again(&mut subject, &other, second, By::I2);
     assert!(subject.context(first).is_some());
     assert!(subject.context(second).is_some());
+}
+
+#[test]
+fn an_update_that_tells_of_a_locator_of_another_context_with_the_tag_ends_that_context() {
+    // Each context knows one address of the peer, so nothing shows that both are of one host.
+    let peer = Peer::hba(2);
+    let mut subject = Subject::new();
+    let first = crate::bench::ulids(&subject, &peer);
+    let second = UlidPair {
+        peer: peer.address(1),
+        ..first
+    };
+    for ulids in [first, second] {
+        let alone = peer.listing(&[ulids.peer]);
+        peer.begin_with(&mut subject, Line::on_ulids(ulids), alone);
+    }
+    assert!(subject.context(first).is_some());
+    let request = Message::UpdateRequest(UpdateRequest {
+        receiver_tag: subject.context(second).unwrap().local_tag,
+        request_nonce: RequestNonce(1),
+        locators: peer.options(),
+        keepalive_timeout: None,
+    });
+    subject.hear(second.into(), &request);
+    assert!(subject.context(first).is_none());
+    assert!(subject.context(second).is_some());
+}
+
+#[test]
+fn each_of_many_peers_with_one_tag_is_told_apart_by_its_locators() {
+    let mut subject = Subject::new();
+    let peers: Vec<Peer> = (2..66)
+        .map(|host| Peer {
+            locators: hba(host, &[prefix(host, 0), prefix(host, 1)]),
+            ..Peer::hba(2)
+        })
+        .collect();
+    let all: Vec<UlidPair> = peers
+        .iter()
+        .map(|peer| {
+            let ulids = crate::bench::ulids(&subject, peer);
+            peer.begin(&mut subject, Line::on_ulids(ulids));
+            ulids
+        })
+        .collect();
+    for (peer, &ulids) in peers.iter().zip(&all) {
+        // Heard from its second address, which only this context knows.
+        let pair = LocatorPair {
+            peer: peer.address(1),
+            ..ulids.into()
+        };
+        subject.hear_r1bis(pair, peer.tag);
+        assert_eq!(subject.state(ulids), Some(State::I2bisSent));
+    }
+    assert_eq!(subject.contexts().len(), all.len());
 }
 
 //= https://www.rfc-editor.org/rfc/rfc5533#section-7.6

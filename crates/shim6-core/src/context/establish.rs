@@ -1,6 +1,7 @@
 //! What both ends of the four-way exchange do alike: take over the peer's half of a context, enter
 //! ESTABLISHED, end what is confused with it (RFC 5533 §7.6, §7.15).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use shim6_wire::{ContextTag, KeepaliveTimeout, Ulids};
@@ -12,7 +13,7 @@ use crate::event::{Cause, DropReason, Event};
 use crate::locator::PeerLocators;
 use crate::pair::UlidPair;
 use crate::reap::Reap;
-use crate::table::Taken;
+use crate::table::{ContextId, Taken};
 use crate::time::Instant;
 
 /// What I2, I2bis and R2 alike bring: the peer's half of a context.
@@ -61,18 +62,27 @@ impl Endpoint {
                 .reap
                 .set_keepalive_timeout(Duration::from_secs(u64::from(seconds.max(1))));
         }
-        //= https://www.rfc-editor.org/rfc/rfc5533#section-7.15
-        //= id=S-068,S-102,S-104,S-105,S-106,S-108,S-113
-        //# In
-        //# any case, once that this situation is detected, the host MUST NOT
-        //# keep two contexts with overlapping Ls(peer) locator sets and the
-        //# same Context Tag in ESTABLISHED STATE
-        for id in self.table.by_peer_tag(half.tag) {
-            let confused = self
-                .table
-                .get(id)
-                .is_some_and(|other| other.peer.overlaps(&context.peer));
-            if let Some(other) = confused.then(|| self.table.take(id)).flatten() {
+        self.end_confused(context);
+    }
+
+    /// Ends the contexts that the peer must have forgotten: it uses their tag for `context`.
+    //= https://www.rfc-editor.org/rfc/rfc5533#section-7.15
+    //= id=S-068,S-102,S-104,S-105,S-106,S-108,S-113
+    //# In
+    //# any case, once that this situation is detected, the host MUST NOT
+    //# keep two contexts with overlapping Ls(peer) locator sets and the
+    //# same Context Tag in ESTABLISHED STATE
+    pub(super) fn end_confused(&mut self, context: &Taken) {
+        let locators = context
+            .peer
+            .iter()
+            .zip(context.peer_tag.into_iter().cycle());
+        let confused: BTreeSet<ContextId> = locators
+            .filter_map(|(locator, tag)| self.table.by_peer(tag, locator.address()))
+            .collect();
+        for id in confused {
+            // It is taken itself, so it is not found.
+            if let Some(other) = self.table.take(id) {
                 self.discard(other, Cause::Confusion);
             }
         }

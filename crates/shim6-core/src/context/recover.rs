@@ -47,15 +47,11 @@ impl Endpoint {
         //= reason=probes go to other pairs too: were their R1bis ignored, a peer that lost the context while the current pair is dead would never be found again
         //# where the locators match Lp(peer) and Lp(local),
         let pair = arrived.reversed();
-        let found = self
-            .table
-            .by_peer_tag(r1bis.packet_tag)
-            .into_iter()
-            .find(|&id| {
-                self.table.get(id).is_some_and(|context| {
-                    context.peer.contains(pair.peer) && context.announcement.contains(pair.local)
-                })
-            });
+        let found = self.table.by_peer(r1bis.packet_tag, pair.peer);
+        let found = found.filter(|&id| {
+            let context = self.table.get(id);
+            context.is_some_and(|context| context.announcement.contains(pair.local))
+        });
         let Some(mut context) = found.and_then(|id| self.table.take(id)) else {
             self.counters.drop(DropReason::NoContext);
             return;

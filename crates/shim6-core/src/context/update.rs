@@ -105,6 +105,7 @@ impl Endpoint {
         if !context.state.has_peer() {
             return;
         }
+        self.end_confused(context);
         self.count_as_payload(context, arrived.now);
         context.account.control_sent(arrived.now);
         self.events.push_back(Event::LocatorsUpdated {
