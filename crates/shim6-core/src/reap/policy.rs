@@ -20,7 +20,7 @@ use crate::time::Instant;
 /// The order in which pairs are probed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ExplorationPolicy {
-    /// Any order, as LinShim6 did it.
+    /// Any order, as LinShim6 did it; the pair that failed last.
     Random,
     /// First those that share no address with the pair that failed.
     #[default]
@@ -122,8 +122,9 @@ trait Policy {
 struct Random;
 
 impl Policy for Random {
-    fn rank(&self, _: &Candidate, _: &Known<'_>) -> Rank {
-        (0, 0)
+    /// The pair in doubt has had its turn already, or is what the peer does not hear.
+    fn rank(&self, candidate: &Candidate, known: &Known<'_>) -> Rank {
+        (u8::from(candidate.pair == known.failed), 0)
     }
 
     fn heeds_standing(&self) -> bool {
@@ -321,6 +322,24 @@ mod tests {
             assert_eq!(policy.as_str().parse(), Ok(policy));
         }
         assert_eq!("rTt".parse::<ExplorationPolicy>(), Err(UnknownPolicy));
+    }
+
+    #[test]
+    fn in_random_order_the_failed_pair_comes_last_and_any_other_first() {
+        let history = History::default();
+        let mut firsts = std::collections::BTreeSet::new();
+        for seed in 0..64 {
+            let order = ordered(
+                ExplorationPolicy::Random,
+                candidates(2),
+                None,
+                &history,
+                seed,
+            );
+            assert_eq!(order.last(), Some(&pair(1, 1)));
+            firsts.insert(order[0]);
+        }
+        assert_eq!(firsts.len(), 3);
     }
 
     #[test]
