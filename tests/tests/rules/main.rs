@@ -18,4 +18,5 @@ mod lookup;
 mod preferences;
 mod responding;
 mod timers;
+mod transitions;
 mod updates;
