@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_recv_buffer_size_force, set_socket_timeout};
@@ -94,13 +94,24 @@ fn copy(socket: &OwnedFd, mut pcap: impl Write, stopping: &AtomicBool) -> io::Re
     let mut packet = vec![0; LARGEST];
     // All that can be waiting when the stop comes; more than that arrived later.
     let mut left = WAITING;
+    // Until when packets that are still on their way are waited for.
+    let mut last_wait = None;
     loop {
         // Asked for before the wait, so that nothing that arrived before the stop is missed.
         let stop = stopping.load(Ordering::Relaxed);
         if left == 0 {
             return pcap.flush();
         }
-        match recv(socket, &mut packet[..], RecvFlags::empty()) {
+        if stop {
+            last_wait = last_wait.or_else(|| Some(Instant::now() + IDLE));
+        }
+        // A receiver that goes on waiting would never end where packets arrive steadily.
+        let flags = if last_wait.is_some_and(|end| Instant::now() >= end) {
+            RecvFlags::DONTWAIT
+        } else {
+            RecvFlags::empty()
+        };
+        match recv(socket, &mut packet[..], flags) {
             Ok((length, _)) => {
                 if stop {
                     left = left.saturating_sub(length.max(1));
