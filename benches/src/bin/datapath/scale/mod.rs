@@ -7,6 +7,7 @@
 pub(crate) mod backlog;
 mod hosts;
 
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -42,8 +43,13 @@ impl Load {
     /// Sends and measures for `time`: packets that entered queues.
     pub(crate) fn measure(self, time: Duration) -> Result<Sample, BenchError> {
         let mut hosts = Hosts::new(self.contexts, 1)?;
-        let open = || UdpSocket::bind((LOCAL, 0));
-        let socket = hosts.network.host(Side::A).enter(open)?;
+        let open = || {
+            let socket = UdpSocket::bind((LOCAL, 0))?;
+            // Packets that wait in a queue that nobody serves any more hold the sender's buffer.
+            socket.set_write_timeout(Some(LOOK_UP))?;
+            Ok(socket)
+        };
+        let socket: io::Result<_> = hosts.network.host(Side::A).enter(open)?;
         let socket = socket.map_err(BenchError::io("open a socket"))?;
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
