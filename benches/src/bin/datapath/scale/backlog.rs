@@ -129,7 +129,10 @@ impl Stage {
                 .queues
                 .iter_mut()
                 .zip(shares)
-                .map(|(mapper, share)| scope.spawn(move || serve(mapper, share)))
+                .zip(processors)
+                .map(|((mapper, share), processor)| {
+                    scope.spawn(move || serve(mapper, share, processor))
+                })
                 .collect();
             let panicked = |_| Err(io::Error::other("a queue thread panicked"));
             threads
@@ -144,9 +147,7 @@ impl Stage {
 
 /// Sends from one processor: which queue packets enter is by the processor.
 fn send(sockets: &[UdpSocket], packets_of_socket: usize, processor: usize) -> io::Result<()> {
-    let mut only = CpuSet::new();
-    only.set(processor);
-    sched_setaffinity(None, &only)?;
+    run_on(processor)?;
     let mut peers = (0..CONTEXTS).cycle();
     for socket in sockets {
         for peer in peers.by_ref().take(packets_of_socket).map(peer) {
@@ -156,8 +157,10 @@ fn send(sockets: &[UdpSocket], packets_of_socket: usize, processor: usize) -> io
     Ok(())
 }
 
-/// Serves until the backlog is gone.
-fn serve(mapper: &mut Mapper, mut waiting: u32) -> io::Result<()> {
+/// Serves until the backlog is gone, each queue on a processor of its own: a backlog is gone before the
+/// kernel would have parted threads that it first put on the same one.
+fn serve(mapper: &mut Mapper, mut waiting: u32, processor: usize) -> io::Result<()> {
+    run_on(processor)?;
     while waiting > 0 {
         let served = mapper.serve(PATIENCE)?;
         if served.packets == 0 {
@@ -166,6 +169,13 @@ fn serve(mapper: &mut Mapper, mut waiting: u32) -> io::Result<()> {
         waiting = waiting.saturating_sub(served.packets);
     }
     Ok(())
+}
+
+/// Keeps this thread on one processor.
+fn run_on(processor: usize) -> io::Result<()> {
+    let mut only = CpuSet::new();
+    only.set(processor);
+    Ok(sched_setaffinity(None, &only)?)
 }
 
 /// Backlogs of each kind.
