@@ -73,7 +73,8 @@ storm:
 conformance:
 	@$(CARGO) run --quiet --locked -p shimq-tests --bin conformance -- $(CONFORMANCE_ARGS)
 
-# One of them: make mutations MUTATIONS_ARGS='--only S-148'
+# One of them: make mutations MUTATIONS_ARGS='--only S-148'; of the state machines alone:
+# make mutations MUTATIONS_ARGS='--file tests/conformance/transitions.toml'
 mutations:
 	@$(CARGO) run --quiet --locked -p shimq-tests --bin mutations -- $(MUTATIONS_ARGS)
 

@@ -1,8 +1,9 @@
 //! Spoils one line that obeys the RFCs at a time, and sees whether the test that is to prove it fails.
 //!
-//! `tests/conformance/mutations.toml` says which line becomes what, and which test has to notice. Each
-//! change is made in a copy of the tracked files, so the working tree stays as it is; only the named test
-//! is built and run. A line that is not there any more, a change that does not compile and a test that
+//! `tests/conformance/mutations.toml` says for requirements, `tests/conformance/transitions.toml` for the
+//! transitions of the state machines, which line becomes what, and which test has to notice, or how many
+//! random lives. Each change is made in a copy of the tracked files, so the working tree stays as it is;
+//! only the named test is built and run. A line that is not there any more, a change that does not compile and a test that
 //! fails without any change are faults of the table, and fail the command as a missed change does.
 
 mod table;
@@ -22,9 +23,12 @@ use workshop::{Outcome, Workshop};
 /// Whether the tests notice lines that do not obey.
 #[derive(Parser)]
 struct Args {
-    /// Only the changes for this requirement, such as S-148.
+    /// Only the changes for this requirement or transition, such as S-148 or "I1-SENT, R1".
     #[arg(long, value_name = "ID")]
     only: Option<String>,
+    /// Only the changes of this table.
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -40,7 +44,7 @@ enum Error {
         path: PathBuf,
         source: toml::de::Error,
     },
-    #[error("no change for {0} in the table")]
+    #[error("no change for {0} in a table")]
     NoSuch(String),
     #[error("git does not list the tracked files: {0}")]
     Git(String),
@@ -69,10 +73,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// Lines that obey requirements, and those that are transitions of the state machines.
+const TABLES: [&str; 2] = [
+    "tests/conformance/mutations.toml",
+    "tests/conformance/transitions.toml",
+];
+
 /// Whether every change was caught.
 fn run(args: &Args) -> Result<bool, Error> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut mutations = table::read(&root.join("tests/conformance/mutations.toml"))?;
+    let tables = match &args.file {
+        Some(file) => vec![file.clone()],
+        None => TABLES.map(|table| root.join(table)).to_vec(),
+    };
+    let mut mutations = Vec::new();
+    for table in tables {
+        mutations.extend(table::read(&table)?);
+    }
     if let Some(id) = &args.only {
         mutations.retain(|mutation| mutation.id == *id);
         if mutations.is_empty() {
@@ -106,7 +123,7 @@ fn run(args: &Args) -> Result<bool, Error> {
             let Mutation { id, file, test, .. } = mutation;
             writeln!(
                 out,
-                "{:<12} {id:<6} {file}\n             {test}",
+                "{:<12} {id} {file}\n             {test}",
                 outcome.as_str()
             )?;
         }

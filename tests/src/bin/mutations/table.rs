@@ -1,4 +1,4 @@
-//! `tests/conformance/mutations.toml`.
+//! The tables of changes: `tests/conformance/mutations.toml` and `transitions.toml`.
 
 use std::fs;
 use std::path::Path;
@@ -7,20 +7,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// A line that is spoilt, and who has to notice.
+/// A line, or a few that follow each other, spoilt, and who has to notice.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Mutation {
-    /// The requirement that the line obeys.
+    /// The requirement that the line obeys, or the transition that it is.
     pub(crate) id: String,
     /// Where it stands, from the root of the project.
     pub(crate) file: String,
-    /// The whole line, without the space before it; it stands there once.
+    /// The whole line, or several, without the space before each; they stand there once.
     pub(crate) line: String,
     /// What it becomes.
     pub(crate) becomes: String,
-    /// Package, target (`lib`, or the name of an integration test) and test, with spaces between.
+    /// Package, target (`lib`, or the name of an integration test) and test, with spaces between; or
+    /// `campaign` and a number of random lives.
     pub(crate) test: String,
+}
+
+/// Who has to notice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Judge<'a> {
+    /// A test.
+    Test {
+        package: &'a str,
+        target: &'a str,
+        name: &'a str,
+    },
+    /// So many random lives.
+    Campaign { lives: &'a str },
 }
 
 #[derive(Deserialize)]
@@ -43,19 +57,35 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Mutation>, Error> {
 }
 
 impl Mutation {
+    /// `None` if `test` names nobody.
+    pub(crate) fn judge(&self) -> Option<Judge<'_>> {
+        let words: Vec<&str> = self.test.split(' ').collect();
+        match words[..] {
+            ["campaign", lives] => Some(Judge::Campaign { lives }),
+            [package, target, name] => Some(Judge::Test {
+                package,
+                target,
+                name,
+            }),
+            _ => None,
+        }
+    }
+
     /// `text` with the line changed; `None` if the line does not stand there exactly once.
     pub(crate) fn apply(&self, text: &str) -> Option<String> {
-        let is_it = |line: &str| line.trim() == self.line;
-        (text.lines().filter(|line| is_it(line)).count() == 1).then(|| {
-            let lines = text.lines().map(|line| {
-                if is_it(line) {
-                    self.becomes.as_str()
-                } else {
-                    line
-                }
-            });
-            lines.flat_map(|line| [line, "\n"]).collect()
-        })
+        let wanted: Vec<&str> = self.line.lines().collect();
+        let lines: Vec<&str> = text.lines().collect();
+        let is_it = |at: &usize| {
+            let here = lines[*at..].iter().map(|line| line.trim());
+            here.take(wanted.len()).eq(wanted.iter().copied())
+        };
+        let found: Vec<usize> = (0..lines.len()).filter(is_it).collect();
+        let [at] = found[..] else {
+            return None;
+        };
+        let (before, after) = (&lines[..at], &lines[at + wanted.len()..]);
+        let changed = [before, &[self.becomes.as_str()], after].concat();
+        Some(changed.iter().flat_map(|line| [line, "\n"]).collect())
     }
 }
 
@@ -76,17 +106,25 @@ mod tests {
         assert_eq!(changed.as_deref(), Some("fn f() {\nif b {\n    }\n}\n"));
         assert_eq!(mutation.apply("if a {\nif a {\n"), None);
         assert_eq!(mutation.apply("if a || b {\n"), None);
+        let two = Mutation {
+            line: "if a {\n}".into(),
+            ..mutation
+        };
+        let changed = two.apply("if a {\n  x\n}\n  if a {\n  }\n");
+        assert_eq!(changed.as_deref(), Some("if a {\n  x\n}\nif b {\n"));
     }
 
     /// Whether each line is still there is for the command to say: others move lines.
     #[test]
-    fn the_table_is_understood_and_names_files_that_exist() {
+    fn the_tables_are_understood_and_name_files_that_exist() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let mutations = read(&root.join("tests/conformance/mutations.toml")).unwrap();
-        assert!(mutations.len() >= 30, "{}", mutations.len());
-        for mutation in mutations {
-            assert!(root.join(&mutation.file).is_file(), "{}", mutation.file);
-            assert_eq!(mutation.test.split(' ').count(), 3, "{}", mutation.test);
+        for table in crate::TABLES {
+            let mutations = read(&root.join(table)).unwrap();
+            assert!(mutations.len() >= 30, "{table}: {}", mutations.len());
+            for mutation in mutations {
+                assert!(root.join(&mutation.file).is_file(), "{}", mutation.file);
+                assert!(mutation.judge().is_some(), "{}", mutation.test);
+            }
         }
     }
 }

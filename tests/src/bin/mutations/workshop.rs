@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use std::{fs, io, thread};
 use serde::Serialize;
 
 use crate::Error;
-use crate::table::Mutation;
+use crate::table::{Judge, Mutation};
 
 /// How long a test may run: a spoilt line may make it run for ever.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -99,16 +100,19 @@ impl Workshop {
         let Some(changed) = mutation.apply(&text) else {
             return Ok(Outcome::NoSuchLine);
         };
+        let Some(judge) = mutation.judge() else {
+            return Ok(Outcome::FailsUnchanged);
+        };
         if !self.sound.borrow().contains(&mutation.test) {
-            if !self.builds(mutation)? || !self.passes(mutation)? {
+            if !self.builds(judge)? || !self.passes(judge)? {
                 return Ok(Outcome::FailsUnchanged);
             }
             self.sound.borrow_mut().insert(mutation.test.clone());
         }
         fs::write(&path, changed)?;
-        let outcome = if !self.builds(mutation)? {
+        let outcome = if !self.builds(judge)? {
             Outcome::DoesNotCompile
-        } else if self.passes(mutation)? {
+        } else if self.passes(judge)? {
             Outcome::Missed
         } else {
             Outcome::Caught
@@ -117,44 +121,76 @@ impl Workshop {
         Ok(outcome)
     }
 
-    fn builds(&self, mutation: &Mutation) -> io::Result<bool> {
-        let mut cargo = self.cargo(mutation);
-        Ok(cargo.arg("--no-run").status()?.success())
+    fn builds(&self, judge: Judge<'_>) -> io::Result<bool> {
+        let mut cargo = match judge {
+            Judge::Test { .. } => {
+                let mut cargo = self.test(judge);
+                cargo.arg("--no-run");
+                cargo
+            }
+            Judge::Campaign { .. } => self.campaign("build"),
+        };
+        Ok(cargo.status()?.success())
     }
 
-    /// Whether the test was run and passed in time.
-    fn passes(&self, mutation: &Mutation) -> io::Result<bool> {
-        let name = mutation.test.rsplit(' ').next().unwrap_or_default();
-        let mut cargo = self.cargo(mutation);
-        cargo.args(["--", "--exact", name]).stdout(Stdio::piped());
-        let mut child = cargo.spawn()?;
-        let status = wait(&mut child)?;
-        let said = child.stdout.take().map(io::read_to_string).transpose()?;
-        let ran = said.is_some_and(|said| said.contains("1 passed"));
-        Ok(ran && status.is_some_and(|status| status.success()))
+    /// Whether the judge looked, and found nothing in time.
+    fn passes(&self, judge: Judge<'_>) -> io::Result<bool> {
+        match judge {
+            Judge::Test { name, .. } => {
+                let mut cargo = self.test(judge);
+                cargo.args(["--", "--exact", name]).stdout(Stdio::piped());
+                let mut child = cargo.spawn()?;
+                let status = wait(&mut child)?;
+                let said = child.stdout.take().map(io::read_to_string).transpose()?;
+                let ran = said.is_some_and(|said| said.contains("1 passed"));
+                Ok(ran && status.is_some_and(|status| status.success()))
+            }
+            Judge::Campaign { lives } => {
+                let mut cargo = self.campaign("run");
+                cargo.args(["--", "--failures", "1", "--runs", lives]);
+                let status = wait(&mut cargo.spawn()?)?;
+                Ok(status.is_some_and(|status| status.success()))
+            }
+        }
     }
 
-    fn cargo(&self, mutation: &Mutation) -> Command {
-        let mut words = mutation.test.split(' ');
-        let package = words.next().unwrap_or_default();
+    fn test(&self, judge: Judge<'_>) -> Command {
+        let mut cargo = self.cargo("test");
+        if let Judge::Test {
+            package, target, ..
+        } = judge
+        {
+            cargo.args(["--package", package]);
+            match target {
+                "lib" => cargo.arg("--lib"),
+                target => cargo.args(["--test", target]),
+            };
+        }
+        cargo
+    }
+
+    fn campaign(&self, command: &str) -> Command {
+        let mut cargo = self.cargo(command);
+        cargo.args(["--package", "shimq-tests", "--bin", "campaign"]);
+        cargo
+    }
+
+    fn cargo(&self, command: &str) -> Command {
         let mut cargo = Command::new(env!("CARGO"));
         cargo
             .current_dir(&self.tree)
             .env("CARGO_TARGET_DIR", &self.build)
             .env("RUST_BACKTRACE", "0")
-            .args(["test", "--quiet", "--locked", "--package", package])
+            .args([command, "--quiet", "--locked"])
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        match words.next() {
-            Some("lib") | None => cargo.arg("--lib"),
-            Some(target) => cargo.args(["--test", target]),
-        };
         cargo
     }
 }
 
-/// Waits for the end of a test; `None` if it had to be ended.
+/// Waits for the end of a test; `None` if it had to be ended, with all that it started.
 fn wait(child: &mut std::process::Child) -> io::Result<Option<ExitStatus>> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -162,7 +198,10 @@ fn wait(child: &mut std::process::Child) -> io::Result<Option<ExitStatus>> {
             return Ok(Some(status));
         }
         if Instant::now() >= deadline {
-            child.kill()?;
+            let group = format!("-{}", child.id());
+            Command::new("kill")
+                .args(["-KILL", "--", &group])
+                .status()?;
             child.wait()?;
             return Ok(None);
         }
