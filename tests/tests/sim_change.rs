@@ -49,6 +49,35 @@ fn an_address_that_comes_later_is_told_and_used() {
 }
 
 #[test]
+fn an_address_that_comes_when_all_others_are_dead_is_the_way_out() {
+    for proof in [Proof::Cga, Proof::Hba] {
+        for seed in 0..8 {
+            let [a, b] = [0, 1].map(|host| HostSpec::shim6(locators(host, 2, proof)));
+            let mut scene = TwoHosts::of(seed, a, b);
+            set_usable(&mut scene.world, scene.b, 1, false);
+            let flow = scene.establish(Pattern::request_response(secs(1)));
+            let world = &mut scene.world;
+            world.run_for(secs(10));
+            let [first, second] = [0, 1].map(|index| world.address(scene.b, index));
+            for pair in world.pairs(scene.a, scene.b) {
+                if pair.destination == first {
+                    world.cut(pair);
+                }
+            }
+            world.run_for(secs(20));
+            // No update can tell the peer: it goes by the pair that is dead.
+            set_usable(world, scene.b, 1, true);
+            world.run_for(secs(60));
+            assert_eq!(world.current_pair(scene.a).unwrap().destination, second);
+            assert!(world.contexts(scene.a)[0].peer_locators.contains(&second));
+            let stats = world.stats(flow);
+            let silence = world.now().since(stats.last_answered.unwrap());
+            assert!(silence < secs(2), "seed {seed}: {silence:?}");
+        }
+    }
+}
+
+#[test]
 fn a_deprecated_address_is_left_with_a_handful_of_probes() {
     // Whether the Update or the first probes arrive first, and on which pair, is up to the seed.
     for seed in 0..64 {

@@ -1,5 +1,6 @@
 //! One exploration as it goes: which pair is probed next, and when the one after it (RFC 5534 §4.3).
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
@@ -252,14 +253,24 @@ impl Surroundings<'_> {
 }
 
 /// The pairs to probe, last one first, so that the next is popped from the end.
+///
+/// Addresses that the peer may not know come after all others. A probe from there it may answer with an
+/// R1bis (RFC 5533 §12.4), and the exchange that follows tells it: the way out where the update that
+/// should have told it goes to a pair that is dead, and nothing else answers.
 fn explored_order(heard: Option<LocatorPair>, cx: &mut Surroundings<'_>) -> Vec<LocatorPair> {
-    let known = |address| cx.acknowledged.contains(address);
-    // After a renumbering the peer may know none of what is left: then all are worth a try.
-    let all_unknown = !cx.announced.addresses().any(known);
-    let local = cx
-        .announced
-        .addresses()
-        .filter(|&address| all_unknown || known(address));
+    let acknowledged = cx.acknowledged;
+    let mut pairs = ordered(heard, cx, |local| !acknowledged.contains(local));
+    pairs.extend(ordered(heard, cx, |local| acknowledged.contains(local)));
+    pairs
+}
+
+/// The pairs of those of our addresses that are `wanted`, last one first.
+fn ordered(
+    heard: Option<LocatorPair>,
+    cx: &mut Surroundings<'_>,
+    wanted: impl Fn(Ipv6Addr) -> bool,
+) -> Vec<LocatorPair> {
+    let local = cx.announced.addresses().filter(|&local| wanted(local));
     let announced = cx.announced;
     let candidates = local.flat_map(|local| {
         let ours = announced.preference(local);
