@@ -147,6 +147,27 @@ fn an_update_replaces_the_list_and_is_acknowledged() {
     assert_eq!(subject.context(ulids).unwrap().peer_locators, list);
 }
 
+#[test]
+fn an_update_that_was_overtaken_by_the_next_one_changes_nothing() {
+    let peer = Peer::hba(3);
+    let mut subject = established(&peer);
+    let ulids = ulids(&subject, &peer);
+    let lists = [(78, [0, 1]), (79, [0, 2]), (78, [0, 1])];
+    let answers = lists.map(|(generation, members)| {
+        let next = Peer {
+            generation: Generation(generation),
+            ..Peer::hba(3)
+        };
+        let list = members.map(|index| peer.address(index));
+        let message = request(&subject, &peer, next.listing(&list));
+        subject.hear(ulids.into(), &message).len()
+    });
+    assert_eq!(answers, [1, 1, 0]);
+    assert_eq!(subject.dropped(DropReason::StaleLocators), 1);
+    let newest = [0, 2].map(|index| peer.address(index));
+    assert_eq!(subject.context(ulids).unwrap().peer_locators, newest);
+}
+
 //= https://www.rfc-editor.org/rfc/rfc5533#section-10.4
 //= type=test
 //= id=S-151
