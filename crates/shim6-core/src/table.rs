@@ -1,6 +1,7 @@
 //! The contexts and the indexes by which messages find them (RFC 5533 §12.4).
 
 use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
@@ -27,8 +28,8 @@ pub struct ContextId(u64);
 struct Entry {
     context: Context,
     published: Option<Arc<Flow>>,
-    /// CT(peer) and Ls(peer), while the context is found by them.
-    peer: PeerHalf,
+    /// Of CT(peer) with each of Ls(peer), while the context is found by them.
+    peer: Box<[PeerKey]>,
     nonce: Option<InitiatorNonce>,
     is_unanswered: bool,
     deadline: Instant,
@@ -48,7 +49,8 @@ pub(crate) struct Table {
     by_nonce: HashMap<InitiatorNonce, ContextId, Hasher>,
     /// By CT(peer) and each of Ls(peer). Several peers may have chosen the same tag, as many as like; but
     /// of those with a common locator only one context is kept (RFC 5533 §7.15).
-    by_peer: HashMap<(ContextTag, Ipv6Addr), ContextId, Hasher>,
+    by_peer: HashMap<PeerKey, ContextId, Hasher>,
+    peer_keys: Hasher,
     deadlines: BTreeSet<(Instant, ContextId)>,
     /// Contexts whose peer has not answered, or has declined.
     unanswered: usize,
@@ -87,6 +89,7 @@ impl Table {
             forks: HashMap::with_hasher(hasher()),
             by_nonce: HashMap::with_hasher(hasher()),
             by_peer: HashMap::with_hasher(hasher()),
+            peer_keys: hasher(),
             deadlines: BTreeSet::new(),
             unanswered: 0,
         }
@@ -114,7 +117,7 @@ impl Table {
         let entry = Box::new(Entry {
             context,
             published: None,
-            peer: None,
+            peer: Box::default(),
             nonce: None,
             is_unanswered: false,
             deadline: now,
@@ -133,18 +136,20 @@ impl Table {
         let context = &entry.context;
 
         let peer_tag = context.peer_tag.filter(|_| context.state.has_peer());
-        let locators = || context.peer.iter().map(VerifiedLocator::address);
-        let is_indexed = match (&entry.peer, peer_tag) {
-            (Some((tag, known)), Some(now)) => *tag == now && locators().eq(known.iter().copied()),
-            (known, now) => known.is_none() && now.is_none(),
+        let hasher = &self.peer_keys;
+        let keys = || {
+            peer_tag.into_iter().flat_map(|tag| {
+                let locators = context.peer.iter().map(VerifiedLocator::address);
+                locators.map(move |locator| PeerKey(hasher.hash_one((tag, locator))))
+            })
         };
-        if !is_indexed {
-            let peer = peer_tag.map(|tag| (tag, locators().collect()));
+        if !keys().eq(entry.peer.iter().copied()) {
+            let keys = keys().collect();
             forget_peer(&mut self.by_peer, &entry.peer, id);
-            for key in keys_of(&peer) {
+            entry.peer = keys;
+            for &key in &entry.peer {
                 self.by_peer.insert(key, id);
             }
-            entry.peer = peer;
         }
         let nonce = match context.state {
             State::I1Sent | State::I2Sent | State::I2bisSent => Some(context.initiator_nonce),
@@ -219,7 +224,14 @@ impl Table {
 
     /// The context in ESTABLISHED or I2BIS-SENT whose CT(peer) is `tag` and whose peer has `locator`.
     pub(crate) fn by_peer(&self, tag: ContextTag, locator: Ipv6Addr) -> Option<ContextId> {
-        self.by_peer.get(&(tag, locator)).copied()
+        let key = PeerKey(self.peer_keys.hash_one((tag, locator)));
+        let found = self.by_peer.get(&key).copied();
+        // One that is taken is not here to be asked.
+        found.filter(|&id| {
+            self.get(id).is_none_or(|context| {
+                context.peer_tag == Some(tag) && context.peer.contains(locator)
+            })
+        })
     }
 
     pub(crate) fn get(&self, id: ContextId) -> Option<&Context> {
@@ -265,24 +277,17 @@ impl Table {
     }
 }
 
-/// CT(peer) and Ls(peer).
-type PeerHalf = Option<(ContextTag, Box<[Ipv6Addr]>)>;
-
-/// What a context is found by.
-fn keys_of(peer: &PeerHalf) -> impl Iterator<Item = (ContextTag, Ipv6Addr)> + '_ {
-    let halves = peer.iter();
-    halves.flat_map(|(tag, locators)| locators.iter().map(|&locator| (*tag, locator)))
-}
+/// CT(peer) and one of Ls(peer), in a third of the room: there are two for most contexts. No peer knows
+/// how they are hashed, so that two never meet but by a chance of one in 2^64; then one context is not
+/// found by this one of its peer's locators.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct PeerKey(u64);
 
 /// Removes what `id` is found by, unless another context took it over.
-fn forget_peer(
-    by_peer: &mut HashMap<(ContextTag, Ipv6Addr), ContextId, Hasher>,
-    peer: &PeerHalf,
-    id: ContextId,
-) {
-    for key in keys_of(peer) {
-        if by_peer.get(&key) == Some(&id) {
-            by_peer.remove(&key);
+fn forget_peer(by_peer: &mut HashMap<PeerKey, ContextId, Hasher>, peer: &[PeerKey], id: ContextId) {
+    for key in peer {
+        if by_peer.get(key) == Some(&id) {
+            by_peer.remove(key);
         }
     }
 }
