@@ -192,6 +192,26 @@ fn every_happening_in_operational_starts_and_stops_the_timers_of_the_table() {
     }
 }
 
+//= https://www.rfc-editor.org/rfc/rfc5534#section-6.1
+//= type=test
+//= id=R-042
+//# If the node is in the Exploring state, it transitions to the
+//# InboundOK state, sends a Probe message, and starts the Send Timer.
+#[test]
+fn a_sign_of_life_starts_the_send_timer_in_exploring_and_stops_it_in_inbound_ok() {
+    for what in [PayloadIn, KeepaliveIn] {
+        let (mut subject, ulids) = subject_in(Exploring);
+        assert_eq!(send_timer(&subject, ulids), None);
+        happen(&mut subject, ulids, what);
+        assert_eq!(send_timer(&subject, ulids), Some(subject.now), "{what:?}");
+
+        let (mut subject, ulids) = subject_in(InboundOk);
+        assert!(send_timer(&subject, ulids).is_some());
+        happen(&mut subject, ulids, what);
+        assert_eq!(send_timer(&subject, ulids), None, "{what:?}");
+    }
+}
+
 //= https://www.rfc-editor.org/rfc/rfc5534#section-6.5
 //= type=test
 //= id=R-049
