@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shim6_core::{Config, Event, ReapState, UlidPair};
 use shim6_sim::{FlowId, HostSpec, Link, Pair, Pattern, World, prefix};
+use shim6_wire::MessageType as Ty;
 use shimq_tests::{Proof, TwoHosts, locators, recovery_bound, secs};
 
 const SECOND: Duration = secs(1);
@@ -91,6 +92,33 @@ fn a_cut_of_a_suspected_pair_is_repaired_in_round_trips() {
             let sent = world.stats(flow).sent;
             let back = world.run_until(end, |world| world.stats(flow).answered > sent);
             assert!(back, "seed {seed}, {cut:?}");
+        }
+    }
+}
+
+#[test]
+fn a_message_of_the_exchange_that_got_lost_makes_no_later_doubt_slow() {
+    for seed in 0..20 {
+        for lost in [None, Some(Ty::I1), Some(Ty::I2), Some(Ty::R2)] {
+            let spec = |host| HostSpec {
+                suspects: true,
+                ..HostSpec::shim6(locators(host, 2, Proof::Hba))
+            };
+            let mut scene = TwoHosts::of(seed, spec(0), spec(1));
+            for host in [scene.a, scene.b] {
+                lost.into_iter()
+                    .for_each(|ty| scene.world.lose_next(host, ty));
+            }
+            let pattern = Pattern::request_response(Duration::from_millis(20));
+            let flow = scene.establish(pattern);
+            let world = &mut scene.world;
+            world.run_for(secs(5));
+            Cut::BothWays.apply(world, world.current_pair(scene.a).unwrap());
+            let cut_at = world.now();
+            let sent = world.stats(flow).sent;
+            let end = cut_at + Duration::from_millis(500);
+            let back = world.run_until(end, |world| world.stats(flow).answered > sent);
+            assert!(back, "seed {seed}, {lost:?} lost");
         }
     }
 }

@@ -130,7 +130,7 @@ fn ticks(least: f64, most: f64) -> impl Iterator<Item = f64> {
 
 const WIDTH: i32 = 1_200;
 /// Left of the scale.
-const NAMES: i32 = 430;
+const NAMES: i32 = 480;
 const RIGHT: i32 = 90;
 const TOP: i32 = 92;
 const BOTTOM: i32 = 64;

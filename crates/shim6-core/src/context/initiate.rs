@@ -117,12 +117,10 @@ impl Endpoint {
             let current = CurrentPair::of_ulids(context.ulids);
             self.begin_life(context, current, arrived.now);
         }
-        // Only what was sent once tells how long the answer took.
-        if exchange.retries == 0 {
-            context
-                .reap
-                .note_round_trip(arrived.now.since(exchange.begun));
-        }
+        // Copies are seconds apart: the answer is to the last one.
+        context
+            .reap
+            .note_round_trip(arrived.now.since(exchange.sent));
         context.fell_back = false;
         let half = PeerHalf {
             tag: r2.responder_tag,

@@ -104,8 +104,6 @@ pub(crate) struct Exchange {
     pub(crate) pair: LocatorPair,
     /// Ls(local) as the message told it.
     pub(crate) offered: Arc<Announcement>,
-    /// When it was first sent.
-    pub(crate) begun: Instant,
     /// When it was last sent.
     pub(crate) sent: Instant,
     /// When to send it again, or give up.

@@ -191,7 +191,10 @@ impl Endpoint {
             // The peer waits for R2 and takes the list from there.
             context.acknowledged = Arc::clone(&context.announcement);
         }
-        context.reap.note_round_trip(initiator.round_trip);
+        // If it took longer, the peer sent its I2 again, and no one knows when.
+        if initiator.round_trip < self.config.i2_timeout / 2 {
+            context.reap.note_round_trip(initiator.round_trip);
+        }
         self.adopt(
             &mut context,
             PeerHalf {
