@@ -106,8 +106,9 @@ fn a_message_of_the_exchange_that_got_lost_makes_no_later_doubt_slow() {
             };
             let mut scene = TwoHosts::of(seed, spec(0), spec(1));
             for host in [scene.a, scene.b] {
-                lost.into_iter()
-                    .for_each(|ty| scene.world.lose_next(host, ty));
+                if let Some(ty) = lost {
+                    scene.world.lose_next(host, ty);
+                }
             }
             let pattern = Pattern::request_response(Duration::from_millis(20));
             let flow = scene.establish(pattern);
