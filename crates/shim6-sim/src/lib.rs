@@ -29,6 +29,6 @@ pub use adversary::{Received, message_of, send_message};
 pub use host::{HostId, HostSpec, Kind};
 pub use identity::{cga, hba, prefix, sign, signing_key};
 pub use net::{Link, Pair};
-pub use packet::{control_packet, is_payload};
+pub use packet::{control_packet, is_payload, unrecognized_next_header};
 pub use traffic::{FlowId, FlowStats, Pattern};
 pub use world::World;

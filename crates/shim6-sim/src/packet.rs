@@ -130,7 +130,8 @@ pub(crate) fn tag_of(packet: &[u8]) -> Option<u64> {
 }
 
 /// What a host without Shim6 may answer: Parameter Problem, unrecognized Next Header (RFC 4443 §3.4).
-pub(crate) fn unrecognized_next_header(packet: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn unrecognized_next_header(packet: &[u8]) -> Vec<u8> {
     /// Octets of an error, headers included: the IPv6 minimum MTU.
     const MTU: usize = 1280;
     /// Where the Next Header field of the packet in error is.
