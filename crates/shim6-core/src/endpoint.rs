@@ -115,7 +115,7 @@ impl Endpoint {
                 self.settle(context, now);
                 continue;
             }
-            context.announcement = announcement;
+            context.announce(announcement);
             if context.state.has_peer() {
                 if context.reap.state() != ReapState::Operational {
                     self.with_reap(&mut context, now, |reap, cx| {

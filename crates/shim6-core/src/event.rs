@@ -218,8 +218,6 @@ drop_reasons! {
     BadPds = "bad-pds",
     /// Locator list that HBA or CGA does not bear out (RFC 5533 §7.2).
     BadLocators = "bad-locators",
-    /// The list of locators before the one that is known: the message was overtaken on its way.
-    StaleLocators = "stale-locators",
     /// From an address that is not a locator of the context's peer (RFC 5533 §12.4).
     ForeignLocator = "foreign-locator",
     /// No context for this message.

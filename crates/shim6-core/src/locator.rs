@@ -323,8 +323,6 @@ pub(crate) struct PeerLocators {
     verified: Vec<VerifiedLocator>,
     /// Of the list that `verified` came from; `None` when the peer never sent one.
     pub(crate) generation: Option<Generation>,
-    /// Of the list before that one, which a message that was long under way may bring again.
-    pub(crate) superseded: Option<Generation>,
     /// In the order of `verified`; empty when the peer never sent any.
     pub(crate) preferences: Vec<Preference>,
     /// The PDS that belongs to the ULID, once seen.
@@ -337,7 +335,6 @@ impl PeerLocators {
         Self {
             verified: vec![VerifiedLocator::ulid(ulid)],
             generation: None,
-            superseded: None,
             preferences: Vec::new(),
             pds: None,
         }
@@ -355,16 +352,9 @@ impl PeerLocators {
         Self {
             verified,
             generation: Some(generation),
-            superseded: None,
             preferences: Vec::new(),
             pds: Some(pds),
         }
-    }
-
-    /// The same, in place of what is known.
-    pub(crate) fn superseding(self, known: Option<&Self>) -> Self {
-        let superseded = known.and_then(|known| known.generation);
-        Self { superseded, ..self }
     }
 
     pub(crate) fn verified(&self, address: Ipv6Addr) -> Option<VerifiedLocator> {

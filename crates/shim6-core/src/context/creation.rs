@@ -71,6 +71,8 @@ impl Endpoint {
             initiator_nonce: self.unused_nonce(),
             acknowledged: Arc::clone(&announcement),
             announcement,
+            told: Instant::default(),
+            strays_until: Instant::default(),
             peer: PeerLocators::ulid_alone(ulids.peer),
             current: CurrentPair::of_ulids(ulids),
             inbound: ulids.into(),

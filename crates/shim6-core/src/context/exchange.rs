@@ -85,7 +85,7 @@ impl Endpoint {
                 validator: validator.clone(),
                 ulids,
                 fii,
-                locators: exchange.offered.options(),
+                locators: context.announcement.options(),
                 keepalive_timeout: self.keepalive_option(),
             }),
             Step::I2bis {
@@ -100,11 +100,14 @@ impl Endpoint {
                 validator: validator.clone(),
                 ulids,
                 fii,
-                locators: exchange.offered.options(),
+                locators: context.announcement.options(),
                 keepalive_timeout: self.keepalive_option(),
             }),
             Step::HoldDown => return,
         };
+        if let Message::I2(_) | Message::I2bis(_) = message {
+            context.told = now;
+        }
         self.send(pair, &message);
     }
 

@@ -133,6 +133,8 @@ impl Endpoint {
         context.acknowledged = exchange.offered;
         if !Arc::ptr_eq(&context.acknowledged, &context.announcement) {
             self.start_update(context, arrived.now);
+        } else if exchange.sent < context.strays_until {
+            self.confirm_update(context, arrived.now);
         }
         self.doubt_stale_pair(context, arrived.now);
     }

@@ -155,7 +155,7 @@ impl Endpoint {
         };
         context.current = next;
         // It went out on the pair that failed; and it may say why that failed.
-        if let Some(update) = &mut context.update {
+        if let Some(update) = context.update.as_mut().filter(|it| it.sent <= now) {
             update.due = now;
         }
         // What was moved without need left nothing behind.

@@ -106,10 +106,6 @@ impl Endpoint {
         if let Some(known) = known.filter(|known| is_same_list(known, list)) {
             return Ok(known.clone());
         }
-        // Generations have no order, but each list has a new one: this is a message that others overtook.
-        if known.is_some_and(|known| known.superseded == Some(list.generation)) {
-            return Err(Refusal::silent(DropReason::StaleLocators));
-        }
         let sensible = |&(address, _): &(Ipv6Addr, Method)| {
             is_unicast(address) && !address.is_unicast_link_local() && !self.local.contains(address)
         };
@@ -128,7 +124,7 @@ impl Endpoint {
         let verified = pds
             .verify_locators(list.generation.0, &claimed, options.signature.as_deref())
             .map_err(|refused| Refusal::method(refused.index))?;
-        Ok(PeerLocators::new(verified, list.generation, pds).superseding(known))
+        Ok(PeerLocators::new(verified, list.generation, pds))
     }
 
     /// Counts a refusal, and tells the peer where the RFC wants it told.

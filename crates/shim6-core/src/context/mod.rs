@@ -102,7 +102,7 @@ pub(crate) struct Exchange {
     pub(crate) step: Step,
     /// Where it is sent, and where the answer has to come from.
     pub(crate) pair: LocatorPair,
-    /// Ls(local) as the message told it.
+    /// Ls(local) as the first of the messages told it.
     pub(crate) offered: Arc<Announcement>,
     /// When it was last sent.
     pub(crate) sent: Instant,
@@ -132,6 +132,8 @@ pub(crate) enum Step {
 #[derive(Clone, Debug)]
 pub(crate) struct PendingUpdate {
     pub(crate) nonce: RequestNonce,
+    /// When it was last sent, or will be for the first time.
+    pub(crate) sent: Instant,
     pub(crate) due: Instant,
     pub(crate) retries: u32,
 }
@@ -177,6 +179,10 @@ pub(crate) struct Context {
     pub(crate) announcement: Arc<Announcement>,
     /// Ls(local) as the peer is known to have taken it over.
     pub(crate) acknowledged: Arc<Announcement>,
+    /// When the peer was last told of Ls(local).
+    pub(crate) told: Instant,
+    /// Until when an older Ls(local) may be under way to the peer.
+    pub(crate) strays_until: Instant,
     /// Ls(peer).
     pub(crate) peer: PeerLocators,
     /// Lp(local), Lp(peer).

@@ -206,6 +206,7 @@ impl Endpoint {
         if newly {
             self.tell_established(&context);
         }
+        context.told = arrived.now;
         let r2 = self.r2(&context, initiator.nonce);
         self.send(arrived.reversed(), &r2);
         self.doubt_stale_pair(&mut context, arrived.now);

@@ -1,6 +1,7 @@
 //! Locator updates in the life of a context (RFC 5533 §10).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand_core::RngCore;
 use shim6_wire::{Message, RequestNonce, UpdateAck, UpdateRequest};
@@ -9,9 +10,21 @@ use super::{Context, PendingUpdate};
 use crate::dispatch::Arrived;
 use crate::endpoint::Endpoint;
 use crate::event::{Cause, DropReason, Event};
+use crate::locator::Announcement;
 use crate::reap::Reap;
 use crate::table::Taken;
 use crate::time::Instant;
+
+/// How long a message may be under way: those that come later come too rarely to reckon with.
+const UNDER_WAY_MAX: Duration = Duration::from_secs(5);
+
+impl Context {
+    /// Takes over Ls(local) as the peer is to be told from now on.
+    pub(crate) fn announce(&mut self, announcement: Arc<Announcement>) {
+        self.announcement = announcement;
+        self.strays_until = self.told + UNDER_WAY_MAX;
+    }
+}
 
 impl Endpoint {
     /// Tells the peer of Ls(local) as it is now, in the place of an update that is under way.
@@ -20,13 +33,27 @@ impl Endpoint {
     //# There can be at most one outstanding Update Request message at any
     //# time.
     pub(crate) fn start_update(&mut self, context: &mut Context, now: Instant) {
-        let nonce = RequestNonce(self.rng.next_u32());
+        self.plan_update(context, now);
+        self.send_update(context, now);
+    }
+
+    /// Tells the peer once more, when nothing older can be under way to it any more.
+    ///
+    /// Generations are random, so the peer cannot know which of two lists is the newer one: a message
+    /// that the newer one overtook puts the older list in its place, and nobody notices. So what was told
+    /// before the last of those can have arrived is not sure to have stayed, though it was acknowledged.
+    pub(super) fn confirm_update(&mut self, context: &mut Context, now: Instant) {
+        self.plan_update(context, context.strays_until.max(now));
+    }
+
+    /// Sees to it that the peer is told at `due`.
+    fn plan_update(&mut self, context: &mut Context, due: Instant) {
         context.update = Some(PendingUpdate {
-            nonce,
-            due: now,
+            nonce: RequestNonce(self.rng.next_u32()),
+            sent: due,
+            due,
             retries: 0,
         });
-        self.send_update(context, now);
     }
 
     /// Sends the pending update, for the first time or again.
@@ -43,6 +70,7 @@ impl Endpoint {
         let nonce = update.nonce;
         let wait = self.half_to_three_halves(nominal);
         if let Some(update) = &mut context.update {
+            update.sent = now;
             update.due = now + wait;
             update.retries += 1;
         }
@@ -52,6 +80,7 @@ impl Endpoint {
             locators: context.announcement.options(),
             keepalive_timeout: self.keepalive_option(),
         };
+        context.told = now;
         context.account.control_sent(now);
         self.send(context.current.pair(), &Message::UpdateRequest(request));
     }
@@ -132,14 +161,15 @@ impl Endpoint {
         //# ignored.
         let awaited = context
             .update
-            .as_ref()
-            .is_some_and(|update| update.nonce == ack.request_nonce);
-        if !awaited {
+            .take_if(|update| update.nonce == ack.request_nonce);
+        let Some(update) = awaited else {
             self.counters.drop(DropReason::WrongState);
             return;
-        }
-        context.update = None;
+        };
         context.acknowledged = Arc::clone(&context.announcement);
+        if update.sent < context.strays_until {
+            self.confirm_update(context, arrived.now);
+        }
         self.count_as_payload(context, arrived.now);
         self.events.push_back(Event::LocatorsUpdated {
             ulids: context.ulids,
