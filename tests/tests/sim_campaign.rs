@@ -37,6 +37,21 @@ fn one_seed_is_one_history() {
     assert_ne!(Life::new(3).live(), Life::new(4).live());
 }
 
+/// Lives of `make campaign` that went wrong once, because a list of locators that was overtaken by a newer
+/// one was taken for the newest, or the newest for one that was overtaken.
+#[test]
+fn the_newest_list_of_locators_is_the_one_that_stays() {
+    [19_476, 32_500, 32_561, 55_872, 67_504]
+        .into_iter()
+        .for_each(live_through);
+}
+
+/// A life in which a link that works took every answer for half a minute.
+#[test]
+fn chance_is_no_fault() {
+    live_through(87_957);
+}
+
 fn live_through(seed: u64) {
     Life::new(seed).live();
 }

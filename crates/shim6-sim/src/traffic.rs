@@ -67,6 +67,10 @@ pub struct FlowStats {
     pub last_delivered: Option<Instant>,
     /// When the last answer arrived.
     pub last_answered: Option<Instant>,
+    /// When the last datagram was sent that a link did not lose or change by chance.
+    pub last_spared: Option<Instant>,
+    /// When the last answer was sent that a link did not lose or change by chance.
+    pub last_answer_spared: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -104,6 +108,14 @@ impl Flow {
             direction,
             sequence,
             length: self.pattern.length,
+        }
+    }
+
+    /// Notes that a datagram was sent, and that chance did not take it.
+    pub(crate) fn spared(&mut self, direction: Direction, now: Instant) {
+        match direction {
+            Direction::Forth => self.stats.last_spared = Some(now),
+            Direction::Back => self.stats.last_answer_spared = Some(now),
         }
     }
 

@@ -192,7 +192,7 @@ impl World {
         let (from, interval, mark) = (flow.from, flow.pattern.interval, flow.mark);
         let datagram = flow.next(id);
         self.enqueue(self.now + interval, Due::Tick(id));
-        self.send_payload(from, mark, &datagram.emit());
+        self.send_payload(from, mark, &datagram);
     }
 
     /// Carries out what a host's endpoint has to say, and sets its timer.

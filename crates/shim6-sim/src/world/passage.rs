@@ -24,13 +24,23 @@ pub(super) struct Arrival {
 
 impl World {
     /// The upper layer of `host` sends, from a socket with `mark`.
-    pub(super) fn send_payload(&mut self, host: HostId, mark: u32, given: &[u8]) {
+    pub(super) fn send_payload(&mut self, host: HostId, mark: u32, datagram: &Datagram) {
+        let given = datagram.emit();
+        if !self.pass_on(host, mark, &given) {
+            let now = self.now;
+            if let Some(flow) = self.flows.get_mut(usize::from(datagram.flow)) {
+                flow.spared(datagram.direction, now);
+            }
+        }
+    }
+
+    /// Shim6 of `host` gets `given`, and the network what comes of it; says whether chance takes that.
+    fn pass_on(&mut self, host: HostId, mark: u32, given: &[u8]) -> bool {
         self.model.stimulated();
         let now = self.clock_of(host);
         let suspects = self.hosts[host.0].spec.suspects;
         let Some(engine) = &mut self.hosts[host.0].engine else {
-            self.post(host, given.to_vec());
-            return;
+            return self.post(host, given.to_vec());
         };
         let mut buffer = vec![0xa5; Packet::HEADROOM];
         buffer.extend_from_slice(given);
@@ -53,19 +63,20 @@ impl World {
         {
             engine.endpoint.handle_unanswered(now, tag, wire);
         }
-        if let Some(wire) = wire {
+        let taken = wire.is_some_and(|wire| {
             judge(self.model.check_payload(host, given, &wire));
             match packet::tag_of(&wire) {
                 Some(_) => self.hosts[host.0].mapped += 1,
                 None => self.hosts[host.0].untouched += 1,
             }
-            self.post(host, wire);
-        }
+            self.post(host, wire)
+        });
         self.drain(host, Stimulus::Local);
+        taken
     }
 
-    /// `host` hands `octets` to the network.
-    pub(super) fn post(&mut self, host: HostId, octets: Vec<u8>) {
+    /// `host` hands `octets` to the network; says whether chance loses them, or changes what arrives.
+    pub(super) fn post(&mut self, host: HostId, octets: Vec<u8>) -> bool {
         let pair = Pair {
             source: packet::source(&octets),
             destination: packet::destination(&octets),
@@ -84,6 +95,7 @@ impl World {
             Fate::Filtered => ("filtered", None, None),
             Fate::NoAddress => ("no address", None, None),
         };
+        let mut intact = false;
         for transit in first.into_iter().chain(again) {
             let mut arrival = Arrival {
                 from: host,
@@ -94,9 +106,11 @@ impl World {
                 let bit = self.rng.next_u64() as usize % (8 * octets.len());
                 arrival.octets[bit / 8] ^= 0x80 >> (bit % 8);
             }
+            intact |= !arrival.corrupted;
             self.enqueue(self.now + transit, Due::Arrival(arrival));
         }
         self.trace.note(self.now, Record::Sent(host, octets, word));
+        fate == Fate::Lost || (first.is_some() && !intact)
     }
 
     fn is_to_be_lost(&mut self, host: HostId, octets: &[u8]) -> bool {
@@ -179,7 +193,7 @@ impl World {
             flow.take(id, &datagram, host, self.now)
         });
         match taken {
-            Ok(Some(answer)) => self.send_payload(host, 0, &answer.emit()),
+            Ok(Some(answer)) => self.send_payload(host, 0, &answer),
             Ok(None) => {}
             Err(_) if corrupted => {}
             Err(why) => judge(Err(format!("an upper layer of {host} gets: {why}"))),
