@@ -76,6 +76,20 @@ impl Drop for Capture {
     }
 }
 
+/// The packets of a file that a [`Capture`] has written, each from its IPv6 header on, in the order of
+/// their arrival. One that is not written to its end yet is not among them.
+pub fn packets(pcap: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = pcap.get(FILE_HEADER..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let (header, after) = rest.split_first_chunk::<PACKET_HEADER>()?;
+        let [.., a, b, c, d, _, _, _, _] = *header;
+        let length = u32::from_ne_bytes([a, b, c, d]) as usize;
+        let (packet, after) = after.split_at_checked(length)?;
+        rest = after;
+        Some(packet)
+    })
+}
+
 fn packet_socket() -> io::Result<OwnedFd> {
     let socket = socket_with(
         AddressFamily::PACKET,
@@ -127,8 +141,8 @@ fn copy(socket: &OwnedFd, mut pcap: impl Write, stopping: &AtomicBool) -> io::Re
 }
 
 /// The header of a pcap file in this machine's octet order, times in microseconds.
-fn file_header() -> [u8; 24] {
-    let mut header = [0; 24];
+fn file_header() -> [u8; FILE_HEADER] {
+    let mut header = [0; FILE_HEADER];
     header[..4].copy_from_slice(&0xa1b2_c3d4_u32.to_ne_bytes());
     header[4..6].copy_from_slice(&2_u16.to_ne_bytes());
     header[6..8].copy_from_slice(&4_u16.to_ne_bytes());
@@ -138,7 +152,7 @@ fn file_header() -> [u8; 24] {
 }
 
 /// The header of one packet of `length` octets that arrived at `time`.
-fn packet_header(time: SystemTime, length: u32) -> [u8; 16] {
+fn packet_header(time: SystemTime, length: u32) -> [u8; PACKET_HEADER] {
     let since = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
@@ -148,7 +162,7 @@ fn packet_header(time: SystemTime, length: u32) -> [u8; 16] {
         length,
         length,
     ];
-    let mut header = [0; 16];
+    let mut header = [0; PACKET_HEADER];
     for (place, field) in header.chunks_exact_mut(4).zip(fields) {
         place.copy_from_slice(&field.to_ne_bytes());
     }
@@ -166,6 +180,12 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 
 /// Octets that can be waiting: the kernel doubles what it is asked for.
 const WAITING: usize = 2 * RECEIVE_BUFFER;
+
+/// Octets before the first packet of a file.
+const FILE_HEADER: usize = 24;
+
+/// Octets before each packet: seconds, microseconds, octets in the file, octets of the packet.
+const PACKET_HEADER: usize = 16;
 
 /// pcap's LINKTYPE_RAW: each packet begins with its IP header.
 const LINKTYPE_RAW: u32 = 101;

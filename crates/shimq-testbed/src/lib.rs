@@ -24,7 +24,7 @@ mod shim;
 mod two_hosts;
 
 pub use advertise::{AdvertisedPrefix, RouterAdvertisement};
-pub use capture::Capture;
+pub use capture::{Capture, packets};
 pub use emulator::{Emulator, Path, PathCounts};
 pub use error::TestbedError;
 pub use moment::Moment;

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use shimq_testbed::{
-    A, B, Count, Direction, Namespace, Prefix, TestbedError, TwoHosts, gain_privilege,
+    A, B, Count, Direction, Namespace, Prefix, TestbedError, TwoHosts, gain_privilege, packets,
 };
 
 mod support;
@@ -331,18 +331,6 @@ fn wait_until(mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within 5 s");
         thread::sleep(Duration::from_millis(1));
     }
-}
-
-/// The packets of a pcap file, each from its IPv6 header on.
-fn packets(pcap: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = &pcap[24..];
-    std::iter::from_fn(move || {
-        let (header, after) = rest.split_first_chunk::<16>()?;
-        let length = u32::from_ne_bytes(header[8..12].try_into().unwrap()) as usize;
-        let (packet, after) = after.split_at(length);
-        rest = after;
-        Some(packet)
-    })
 }
 
 /// What tells one namespace from another.

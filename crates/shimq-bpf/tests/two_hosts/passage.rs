@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use shim6_wire::Packet;
 use shimq_bpf::{Drops, FlowCounters, Tally};
-use shimq_testbed::{A, B, Namespace};
+use shimq_testbed::{A, B, Namespace, packets};
 
 use crate::support::{
-    Mapped, PORT, TAG_A, TAG_B, connect, flow_of_a, flow_of_b, packets, ping, run, transfer,
+    Mapped, PORT, TAG_A, TAG_B, connect, flow_of_a, flow_of_b, ping, run, transfer,
 };
 
 #[test]

@@ -199,15 +199,3 @@ fn read_digest(stream: &mut TcpStream, octets: usize) -> Digest {
     }
     digest.finish()
 }
-
-/// The packets of a pcap file, each from its IPv6 header on.
-pub(crate) fn packets(pcap: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = &pcap[24..];
-    std::iter::from_fn(move || {
-        let (header, after) = rest.split_first_chunk::<16>()?;
-        let length = u32::from_ne_bytes(header[8..12].try_into().unwrap()) as usize;
-        let (packet, after) = after.split_at(length);
-        rest = after;
-        Some(packet)
-    })
-}

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
-use shimq_testbed::Capture;
+use shimq_testbed::{Capture, packets};
 
 /// A running capture.
 pub(crate) struct Recording {
@@ -119,18 +119,9 @@ pub(crate) fn ways(packets: &[Packet], port: u16) -> BTreeSet<(Ipv6Addr, Ipv6Add
 
 fn read(pcap: &Path) -> Vec<Packet> {
     let octets = fs::read(pcap).unwrap();
-    let mut rest = octets.get(24..).unwrap_or_default();
-    let mut packets = Vec::new();
-    while let Some((header, after)) = rest.split_first_chunk::<16>() {
-        let length = u32::from_ne_bytes(header[8..12].try_into().unwrap()) as usize;
-        // The last one of a file that is still being written may not be complete.
-        let Some((packet, after)) = after.split_at_checked(length) else {
-            break;
-        };
-        packets.push(Packet(packet.to_vec()));
-        rest = after;
-    }
-    packets
+    packets(&octets)
+        .map(|packet| Packet(packet.to_vec()))
+        .collect()
 }
 
 /// Next Header of Shim6 (RFC 5533 section 5).
