@@ -85,6 +85,12 @@ impl<'n> Shim<'n> {
         &mut self.process
     }
 
+    /// The daemon's process alone, when nobody will ask it anything more.
+    #[must_use]
+    pub fn into_process(self) -> Process {
+        self.process
+    }
+
     /// Asks it to end, and waits until it has.
     ///
     /// # Errors
@@ -117,14 +123,28 @@ impl<'n> Shim<'n> {
         &mut self,
         providers: &[Provider],
     ) -> Result<Vec<Ipv6Addr>, TestbedError> {
+        self.wait_until_ready_while(providers, || Ok(()))
+    }
+
+    /// Waits for [`Self::locators`] as long as `go_on` has no objection.
+    ///
+    /// # Errors
+    ///
+    /// The objection; or the daemon has ended, or takes too long.
+    pub fn wait_until_ready_while<E: From<TestbedError>>(
+        &mut self,
+        providers: &[Provider],
+        go_on: impl Fn() -> Result<(), E>,
+    ) -> Result<Vec<Ipv6Addr>, E> {
         let deadline = Instant::now() + READY_PATIENCE;
         loop {
             if let Some(locators) = self.locators(providers)? {
                 return Ok(locators);
             }
             if Instant::now() > deadline {
-                return Err(self.failure("did not become ready"));
+                return Err(self.failure("did not become ready").into());
             }
+            go_on()?;
             thread::sleep(POLL);
         }
     }

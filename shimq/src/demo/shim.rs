@@ -2,14 +2,10 @@
 
 use std::env;
 use std::fmt;
-use std::net::Ipv6Addr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use shimq_testbed::{Namespace, Provider, Shim, ShimSetup};
+use shimq_testbed::{Namespace, Shim, ShimSetup};
 
 use super::DemoError;
 use super::datapath::{self, Datapath, Taken};
@@ -50,25 +46,6 @@ pub(super) fn start<'n>(
     Ok(Shim::start(namespace, setup)?)
 }
 
-/// Waits for the daemon's addresses, unless somebody interrupts the demo.
-pub(super) fn wait_until_ready(
-    shim: &mut Shim<'_>,
-    providers: &[Provider],
-    interrupted: &AtomicBool,
-) -> Result<Vec<Ipv6Addr>, DemoError> {
-    let deadline = Instant::now() + READY_PATIENCE;
-    while Instant::now() < deadline {
-        if interrupted.load(Ordering::Relaxed) {
-            return Err(DemoError::Interrupted);
-        }
-        if let Some(locators) = shim.locators(providers)? {
-            return Ok(locators);
-        }
-        thread::sleep(POLL);
-    }
-    Err(shim.failure("did not become ready").into())
-}
-
 /// The data path that is in force.
 pub(super) fn datapath(host: Host, shim: &Shim<'_>) -> Result<Taken, DemoError> {
     let answer = shim.ask("status")?;
@@ -82,9 +59,3 @@ pub(super) fn datapath(host: Host, shim: &Shim<'_>) -> Result<Taken, DemoError> 
 struct Status {
     datapath: datapath::Status,
 }
-
-/// How long a daemon may take to start, making a key included.
-const READY_PATIENCE: Duration = Duration::from_secs(60);
-
-/// Between two looks.
-const POLL: Duration = Duration::from_millis(50);

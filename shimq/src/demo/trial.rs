@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -62,8 +62,9 @@ pub(super) fn run(plan: &Plan, interrupted: &AtomicBool) -> Result<Observation, 
             .say("Starting shimq on both hosts; each makes a key first.");
         let mut at_a = shim::start(Host::A, &network.a, plan.datapath, folders)?;
         let mut at_b = shim::start(Host::B, &network.b, plan.datapath, folders)?;
-        let of_a = shim::wait_until_ready(&mut at_a, &A, interrupted)?;
-        let of_b = shim::wait_until_ready(&mut at_b, &B, interrupted)?;
+        let go_on = || go_on_unless(interrupted);
+        let of_a = at_a.wait_until_ready_while(&A, go_on)?;
+        let of_b = at_b.wait_until_ready_while(&B, go_on)?;
         // Any address of a host with shimq will do: packets from it leave by its own provider.
         let [first, second] = [random.next_u32() % 2, random.next_u32() % 2];
         ends = (of_a[first as usize], of_b[second as usize]);
@@ -81,6 +82,14 @@ pub(super) fn run(plan: &Plan, interrupted: &AtomicBool) -> Result<Observation, 
         capture.stop()?;
     }
     Ok(observation)
+}
+
+/// Objects to everything once somebody has interrupted the demo.
+pub(super) fn go_on_unless(interrupted: &AtomicBool) -> Result<(), DemoError> {
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(DemoError::Interrupted);
+    }
+    Ok(())
 }
 
 /// The cut comes this long after the connection is ready for it, and up to the spread later.

@@ -4,7 +4,7 @@
 //! counters, not from what the daemons say of themselves.
 
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::datapath::{Datapath, Taken};
 use super::shim::{self, Host};
 use super::timeline::{Path, Timeline};
 use super::transfer::Transfer;
-use super::trial::Plan;
+use super::trial::{self, Plan};
 
 /// What one run showed.
 pub(super) struct Observation {
@@ -111,9 +111,7 @@ impl<'a> Watch<'a> {
         interrupted: &AtomicBool,
     ) -> Result<Observation, DemoError> {
         let ending = loop {
-            if interrupted.load(Ordering::Relaxed) {
-                return Err(DemoError::Interrupted);
-            }
+            trial::go_on_unless(interrupted)?;
             // Without daemons nobody sends, and this is the pause.
             let first = events.recv_timeout(TICK).ok();
             for (host, event) in first.into_iter().chain(events.try_iter()) {

@@ -9,7 +9,7 @@ mod kernel;
 mod shimq;
 
 use std::net::Ipv6Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::process::Pid;
 use serde::Serialize;
@@ -154,17 +154,6 @@ pub(crate) struct Tools {
     pub(crate) floors: Option<Floors>,
     /// What outlives a round: the daemons' keys.
     pub(crate) folder: PathBuf,
-}
-
-impl Tools {
-    /// Where the daemon of a host keeps what it has.
-    fn state(&self, side: Side) -> PathBuf {
-        self.folder.join(format!("state-{side:?}"))
-    }
-
-    fn file(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.folder.join(name)
-    }
 }
 
 /// A variant that is set up; undone when dropped, with its network.

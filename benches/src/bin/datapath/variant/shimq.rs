@@ -1,16 +1,13 @@
 //! The daemons of both hosts, brought to a state by traffic and by cutting the path of the ULIDs.
 
-use std::fs::{self, File};
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
-use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use shimq_testbed::{Namespace, Process};
+use shimq_testbed::{Pair, Prefix, Provider, Shim, ShimSetup, TestbedError};
 
 use super::{Stage, Tools};
-use crate::network::{Both, Network, Side};
+use crate::network::{Both, LINKS, Network, Side};
 use shimq_benches::error::BenchError;
 
 /// What the daemons shall have between the two hosts.
@@ -50,15 +47,14 @@ pub(super) fn set_up<'n>(
     state: State,
 ) -> Result<Stage<'n>, BenchError> {
     let network = stage.network;
-    let mut daemons = Both::try_new(|side| Daemon::start(network, tools, side, state))?;
-    let locators = Both::try_new(|side| match side {
-        Side::A => daemons.a.wait_until_ready(),
-        Side::B => daemons.b.wait_until_ready(),
-    })?;
-    stage.ends = [locators.a[0], locators.b[0]];
+    let mut daemons = Both::try_new(|side| start(network, tools, side, state))?;
+    let links = links();
+    let of_a = daemons.a.wait_until_ready(&links)?;
+    let of_b = daemons.b.wait_until_ready(&links)?;
+    stage.ends = [of_a[0], of_b[0]];
     if state == State::MappedByKernel {
-        daemons.a.check_kernel_maps()?;
-        daemons.b.check_kernel_maps()?;
+        check_kernel_maps(&daemons.a)?;
+        check_kernel_maps(&daemons.b)?;
     }
     if !matches!(state, State::Waiting | State::NoContext) {
         let exchange = Exchange::start(network, stage.ends)?;
@@ -76,7 +72,9 @@ pub(super) fn set_up<'n>(
             })?;
         }
     }
-    stage.servers.extend([daemons.a.process, daemons.b.process]);
+    stage
+        .servers
+        .extend([daemons.a, daemons.b].map(Shim::into_process));
     Ok(stage)
 }
 
@@ -84,7 +82,7 @@ pub(super) fn set_up<'n>(
 /// where it is when the first link works again.
 fn map(
     network: &Network,
-    daemons: &Both<Daemon<'_>>,
+    daemons: &Both<Shim<'_>>,
     exchange: &Exchange,
     ends: [Ipv6Addr; 2],
 ) -> Result<(), BenchError> {
@@ -113,131 +111,62 @@ fn map(
     })
 }
 
-/// A running daemon.
-struct Daemon<'n> {
+/// Starts the daemon of one host, with the keys of earlier rounds.
+fn start<'n>(
+    network: &'n Network,
+    tools: &Tools,
     side: Side,
-    host: &'n Namespace,
-    program: PathBuf,
-    socket: PathBuf,
-    log: PathBuf,
-    process: Process,
+    state: State,
+) -> Result<Shim<'n>, TestbedError> {
+    let setup = ShimSetup {
+        program: &tools.shimq,
+        name: &format!("{side:?}"),
+        config: &state.config(),
+        folder: &tools.folder,
+        state: &tools.folder.join(format!("state-{side:?}")),
+        logs: &tools.folder,
+    };
+    Shim::start(network.host(side), setup)
 }
 
-impl<'n> Daemon<'n> {
-    fn start(
-        network: &'n Network,
-        tools: &Tools,
-        side: Side,
-        state: State,
-    ) -> Result<Self, BenchError> {
-        let host = network.host(side);
-        let config = tools.file(format!("{side:?}.toml"));
-        fs::write(&config, state.config()).map_err(BenchError::io("write a configuration"))?;
-        let socket = tools.file(format!("{side:?}.sock"));
-        let log = tools.file(format!("{side:?}.log"));
-        let to_log = File::create(&log).map_err(BenchError::io("create a log"))?;
-        let mut command = host.command(&tools.shimq)?;
-        command.arg("run").arg("--config").arg(config);
-        command.arg("--state-dir").arg(tools.state(side));
-        command.arg("--socket").arg(&socket);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(to_log);
-        Ok(Self {
-            side,
-            host,
-            program: tools.shimq.clone(),
-            socket,
-            log,
-            process: host.spawn(command)?,
-        })
-    }
-
-    /// Waits for an address on each link, and returns them in the order of the links.
-    fn wait_until_ready(&mut self) -> Result<[Ipv6Addr; 2], BenchError> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(locators) = self.locators() {
-                return Ok(locators);
-            }
-            if let Some(status) = self.process.try_wait()? {
-                return Err(BenchError::Program {
-                    program: format!("shimq on host {:?}", self.side),
-                    complaint: format!("{status}: {}", self.last_words()),
-                });
-            }
-            if Instant::now() > deadline {
-                return Err(BenchError::TooLate {
-                    condition: format!("shimq is ready: {}", self.last_words()),
-                });
-            }
-            std::thread::sleep(POLL);
-        }
-    }
-
-    fn locators(&self) -> Option<[Ipv6Addr; 2]> {
-        let locators: Vec<Locator> = serde_json::from_slice(&self.ask("locators").ok()?).ok()?;
-        let of_link = |link: u16| {
-            let prefix = &self.side.address(link).segments()[..4];
-            locators
-                .iter()
-                .find(|locator| {
-                    locator.state == "preferred" && locator.address.segments()[..4] == *prefix
-                })
-                .map(|locator| locator.address)
+/// The links as daemons see them: each is a prefix to form an address of.
+fn links() -> [Provider; 2] {
+    [(LINKS[0], 1), (LINKS[1], 2)].map(|(link, subnet)| {
+        let prefix = Prefix {
+            address: Ipv6Addr::new(0x2001, 0xdb8, subnet, 0, 0, 0, 0, 0),
+            length: 64,
         };
-        Some([of_link(0)?, of_link(1)?])
-    }
+        Provider { link, prefix }
+    })
+}
 
-    /// Whether BPF programs may be loaded here.
-    fn check_kernel_maps(&self) -> Result<(), BenchError> {
-        let answer = self.ask("status")?;
-        let status: Option<Status> = serde_json::from_slice(&answer).ok();
-        match status.and_then(|status| status.datapath.reason) {
-            None => Ok(()),
-            Some(reason) => Err(BenchError::Program {
-                program: format!("shimq on host {:?}", self.side),
-                complaint: reason,
-            }),
-        }
-    }
-
-    fn context(&self, local: Ipv6Addr, peer: Ipv6Addr) -> Option<Context> {
-        let contexts: Vec<Context> = serde_json::from_slice(&self.ask("contexts").ok()?).ok()?;
-        contexts
-            .into_iter()
-            .find(|context| context.ulids.local == local && context.ulids.peer == peer)
-    }
-
-    fn ask(&self, command: &str) -> Result<Vec<u8>, BenchError> {
-        let arguments = [
-            command.as_ref(),
-            "--json".as_ref(),
-            "--socket".as_ref(),
-            self.socket.as_os_str(),
-        ];
-        Ok(self.host.run(&self.program, arguments)?.stdout)
-    }
-
-    fn last_words(&self) -> String {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(5)..].join("; ")
+/// Whether BPF programs may be loaded here.
+fn check_kernel_maps(shim: &Shim<'_>) -> Result<(), BenchError> {
+    let answer = shim.ask("status")?;
+    let status: Option<Status> = serde_json::from_slice(&answer).ok();
+    match status.and_then(|status| status.datapath.reason) {
+        None => Ok(()),
+        Some(reason) => Err(BenchError::Program {
+            program: format!("shimq on host {}", shim.name()),
+            complaint: reason,
+        }),
     }
 }
 
-impl Both<Daemon<'_>> {
+/// The context between two ULIDs, if there is one.
+fn context(shim: &Shim<'_>, ulids: Pair) -> Option<Context> {
+    let contexts: Vec<Context> = serde_json::from_slice(&shim.ask("contexts").ok()?).ok()?;
+    contexts.into_iter().find(|context| context.ulids == ulids)
+}
+
+impl Both<Shim<'_>> {
     /// Whether `holds` of the context between the ends, on both hosts.
     fn all(&self, [a, b]: [Ipv6Addr; 2], holds: impl Fn(&Context) -> bool) -> bool {
-        self.a.context(a, b).is_some_and(|context| holds(&context))
-            && self.b.context(b, a).is_some_and(|context| holds(&context))
+        let holds = |shim, local, peer| {
+            context(shim, Pair { local, peer }).is_some_and(|context| holds(&context))
+        };
+        holds(&self.a, a, b) && holds(&self.b, b, a)
     }
-}
-
-/// One element of `shimq locators --json`, as far as it is read here.
-#[derive(Deserialize)]
-struct Locator {
-    address: Ipv6Addr,
-    state: String,
 }
 
 /// `shimq status --json`, as far as it is read here.
@@ -255,17 +184,11 @@ struct Datapath {
 /// One element of `shimq contexts --json`, as far as it is read here.
 #[derive(Deserialize)]
 struct Context {
-    ulids: Ulids,
+    ulids: Pair,
     state: String,
     reap: String,
     mapped: bool,
     mapped_by: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Ulids {
-    local: Ipv6Addr,
-    peer: Ipv6Addr,
 }
 
 /// Traffic that is worth a context, both ways.
@@ -315,7 +238,7 @@ impl Exchange {
 /// Both ends of the traffic that is worth a context.
 const PORT: u16 = 9;
 
-/// How long a state may take to come about; the first start makes a key.
+/// How long a state may take to come about.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often conditions are looked at, and traffic is sent for them.
