@@ -24,16 +24,7 @@ impl Program {
     ///
     /// [`BenchError::NoProgram`], or what keeps a daemon from starting.
     pub fn prepare(path: Option<&Path>) -> Result<Self, BenchError> {
-        let path = match path {
-            Some(path) => path.to_owned(),
-            None => std::env::current_exe()
-                .map_err(BenchError::io("find this program"))?
-                .with_file_name("shimq"),
-        };
-        // Absolute, for it is started from elsewhere.
-        let Ok(path) = path.canonicalize() else {
-            return Err(BenchError::NoProgram { path });
-        };
+        let path = find(path)?;
         let states = tempfile::tempdir().map_err(BenchError::io("make a folder"))?;
         let program = Self { path, states };
         let network = TwoHosts::new()?;
@@ -83,6 +74,23 @@ impl Program {
         };
         Ok(Shim::start(host, setup)?)
     }
+}
+
+/// The program at `path`, or else the one beside the running program; absolute, for it is started from
+/// elsewhere.
+///
+/// # Errors
+///
+/// [`BenchError::NoProgram`].
+pub fn find(path: Option<&Path>) -> Result<PathBuf, BenchError> {
+    let path = match path {
+        Some(path) => path.to_owned(),
+        None => std::env::current_exe()
+            .map_err(BenchError::io("find this program"))?
+            .with_file_name("shimq"),
+    };
+    let found = path.canonicalize().ok().filter(|path| path.is_file());
+    found.ok_or(BenchError::NoProgram { path })
 }
 
 /// The events of one daemon, gathered from some moment on.

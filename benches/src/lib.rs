@@ -17,3 +17,16 @@ pub mod error;
 pub mod machine;
 pub mod modifier_search;
 pub mod percentiles;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// What a measuring program shows of itself while it takes `steps` steps.
+#[must_use]
+pub fn progress_bar(steps: u64) -> ProgressBar {
+    let bar = ProgressBar::new(steps);
+    match ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta:>4}  {msg}") {
+        Ok(style) => bar.with_style(style),
+        // Misspelt: another bar is better than none.
+        Err(_) => bar,
+    }
+}

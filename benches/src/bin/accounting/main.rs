@@ -21,12 +21,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use phase::Phase;
 use report::Results;
 use shimq_benches::daemon::Program;
 use shimq_benches::error::BenchError;
+use shimq_benches::progress_bar;
 
 /// Accounts for every packet.
 #[derive(Debug, Parser)]
@@ -66,10 +66,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<Results, BenchError> {
     shimq_testbed::gain_privilege()?;
     let program = Program::prepare(arguments.shimq.as_deref())?;
-    let bar = ProgressBar::new(arguments.packets);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta:>4}  {msg}") {
-        bar.set_style(style);
-    }
+    let bar = progress_bar(arguments.packets);
     let mut results = Results::default();
     for phase in Phase::ALL {
         let datagrams = arguments.packets * phase.share() / 100;

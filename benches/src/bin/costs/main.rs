@@ -21,11 +21,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressStyle};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use shim6_cga::SigningKey;
 use shimq_benches::machine::Machine;
+use shimq_benches::progress_bar;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 use negotiation::Security;
@@ -50,10 +50,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut machine = Machine::look();
     let steps = 2 + 3 + 3 * arguments.rounds as u64;
-    let bar = ProgressBar::new(steps);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta:>4}  {msg}") {
-        bar.set_style(style);
-    }
+    let bar = progress_bar(steps);
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let mut key = |bits| Arc::new(SigningKey::generate(bits, &mut rng).expect("a fitting length"));
     let (small, large) = (key(1024), key(2048));

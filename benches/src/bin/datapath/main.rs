@@ -20,18 +20,18 @@ mod targets;
 mod traffic;
 mod variant;
 
-use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use campaign::Plan;
 use report::Setting;
+use shimq_benches::daemon;
 use shimq_benches::error::BenchError;
 use shimq_benches::machine::Machine;
+use shimq_benches::progress_bar;
 use variant::{Tools, Variant};
 
 /// Measures what packets cost, with shimq and otherwise.
@@ -70,15 +70,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), BenchError> {
     shimq_testbed::gain_privilege()?;
     let folder = tempfile::tempdir().map_err(BenchError::io("make a folder"))?;
-    let shimq = match &arguments.shimq {
-        Some(path) => path.clone(),
-        None => env::current_exe()
-            .map_err(BenchError::io("find this program"))?
-            .with_file_name("shimq"),
-    };
-    if !shimq.is_file() {
-        return Err(BenchError::NoProgram { path: shimq });
-    }
+    let shimq = daemon::find(arguments.shimq.as_deref())?;
     let floors = match variant::compile(folder.path()) {
         Ok(floors) => Some(floors),
         Err(error) => {
@@ -106,10 +98,7 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
         floors,
         folder: folder.path().to_owned(),
     };
-    let progress = ProgressBar::new(plan.steps());
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta:>4}  {msg}") {
-        progress.set_style(style);
-    }
+    let progress = progress_bar(plan.steps());
     let mut setting = Setting {
         rounds,
         seconds,

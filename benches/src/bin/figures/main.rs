@@ -25,10 +25,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressStyle};
 use shimq_benches::daemon::Program;
 use shimq_benches::error::BenchError;
 use shimq_benches::machine::Machine;
+use shimq_benches::progress_bar;
 
 use live::Lab;
 
@@ -77,10 +77,7 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
     } else {
         live::steps()
     };
-    let progress = ProgressBar::new(simulated::steps(arguments.runs) + live_steps);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta:>4}  {msg}") {
-        progress.set_style(style);
-    }
+    let progress = progress_bar(simulated::steps(arguments.runs) + live_steps);
     let mut sections = vec![
         simulated::cuts(arguments.runs, folder, &progress)?,
         simulated::choices(arguments.runs, folder, &progress)?,

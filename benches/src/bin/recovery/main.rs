@@ -29,11 +29,12 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use shimq_benches::application::Pattern;
 use shimq_benches::daemon::Program;
 use shimq_benches::error::BenchError;
 use shimq_benches::machine::Machine;
+use shimq_benches::progress_bar;
 
 use report::Setting;
 use results::Results;
@@ -89,10 +90,7 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
         .collect();
 
     let steps = trials.len() as u64 + arguments.healthy * healthy.len() as u64;
-    let progress = ProgressBar::new(steps);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} %  {eta:>4}  {msg}") {
-        progress.set_style(style);
-    }
+    let progress = progress_bar(steps);
     let mut results = Results::default();
     for pattern in healthy {
         progress.set_message(format!("a healthy but rough path: {pattern:?}"));

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::{Course, LOOK_UP, Sample, WARM_UP};
-use crate::meter::Meter;
+use super::{Course, LOOK_UP, Sample};
 use crate::network::Side;
 use shimq_benches::error::BenchError;
 
@@ -56,15 +55,10 @@ pub(super) fn measure(
     thread::scope(|scope| {
         scope.spawn(send);
         scope.spawn(receive);
-        thread::sleep(WARM_UP);
-        let meter = Meter::start(course.hosts(), &course.servers);
-        let before = received.load(Ordering::Relaxed);
-        thread::sleep(time);
-        let spent = meter.and_then(Meter::stop);
-        let octets = received.load(Ordering::Relaxed) - before;
+        let sample = course.count(&received, time);
         done.store(true, Ordering::Relaxed);
         // Whoever blocks returns; that the other end is gone already is no matter.
         let _ = sender.shutdown(Shutdown::Both);
-        Ok(Sample::new(octets, spent?))
+        sample
     })
 }

@@ -6,6 +6,8 @@ mod small;
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -13,7 +15,7 @@ use serde::Serialize;
 use shimq_testbed::Namespace;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::meter::Spent;
+use crate::meter::{Meter, Spent};
 use crate::network::{Network, Side};
 use shimq_benches::error::BenchError;
 
@@ -143,6 +145,17 @@ impl Course<'_> {
         let connected = connected.map_err(failed())?;
         let (accepted, _) = listener.accept().map_err(failed())?;
         Ok((connected, accepted))
+    }
+
+    /// Measures for `time`, after the warm-up, by how much `received` grows.
+    fn count(&self, received: &AtomicU64, time: Duration) -> Result<Sample, BenchError> {
+        thread::sleep(WARM_UP);
+        let meter = Meter::start(self.hosts(), &self.servers)?;
+        let before = received.load(Ordering::Relaxed);
+        thread::sleep(time);
+        let spent = meter.stop()?;
+        let amount = received.load(Ordering::Relaxed) - before;
+        Ok(Sample::new(amount, spent))
     }
 }
 

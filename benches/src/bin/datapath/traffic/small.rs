@@ -9,8 +9,7 @@ use std::time::Duration;
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use socket2::{Domain, Socket, Type};
 
-use super::{Course, LOOK_UP, Sample, WARM_UP};
-use crate::meter::Meter;
+use super::{Course, LOOK_UP, Sample};
 use crate::network::Side;
 use shimq_benches::error::BenchError;
 
@@ -61,13 +60,8 @@ pub(super) fn measure(course: &Course<'_>, time: Duration) -> Result<Sample, Ben
     thread::scope(|scope| {
         scope.spawn(send);
         scope.spawn(receive);
-        thread::sleep(WARM_UP);
-        let meter = Meter::start(course.hosts(), &course.servers);
-        let before = received.load(Ordering::Relaxed);
-        thread::sleep(time);
-        let spent = meter.and_then(Meter::stop);
-        let packets = received.load(Ordering::Relaxed) - before;
+        let sample = course.count(&received, time);
         done.store(true, Ordering::Relaxed);
-        Ok(Sample::new(packets, spent?))
+        sample
     })
 }
