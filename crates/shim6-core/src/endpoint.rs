@@ -166,12 +166,16 @@ impl Endpoint {
     }
 
     /// Does what is due at `now`. Calling early or twice does nothing.
+    ///
+    /// Each context has its turn once, so this ends whatever they want next.
     pub fn handle_timeout(&mut self, now: Instant) {
         if now.since(self.looked) >= ASLEEP {
             self.awake_since = now;
         }
         self.looked = now;
-        while let Some(mut context) = self.table.due(now).and_then(|id| self.table.take(id)) {
+        for _ in 0..self.table.len() {
+            let due = self.table.due(now).and_then(|id| self.table.take(id));
+            let Some(mut context) = due else { break };
             //= https://www.rfc-editor.org/rfc/rfc5533#section-9
             //= id=S-137,S-138
             //# it is RECOMMENDED that

@@ -204,6 +204,11 @@ impl Subject {
             self.now = self.now.max(due);
             self.endpoint.handle_timeout(self.now);
             sent.extend(self.take());
+            let next = self.endpoint.poll_timeout();
+            assert!(
+                next.is_none_or(|next| next > self.now),
+                "waits for {next:?}, which is past"
+            );
         }
         self.now = end;
         sent

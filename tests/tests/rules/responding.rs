@@ -1,6 +1,6 @@
 //! What a host answers to I1, I2, I2bis and R2 (RFC 5533 §7.9, §7.13, §7.16, §7.20).
 
-use shim6_core::{DropReason, LocatorPair, State, UlidPair};
+use shim6_core::{DropReason, LocatorPair, ReapState, State, UlidPair};
 use shim6_wire::{
     ContextTag, ErrorCode, Generation, ListedLocator, LocatorOptions, Message, VerificationMethod,
 };
@@ -358,6 +358,24 @@ fn an_r2_that_proves_nothing_is_not_believed() {
     }
 }
 
+/// It stays the context that it was: what REAP found out is of the pair, not of the peer's tag.
+#[test]
+fn an_i2_or_i2bis_to_an_established_context_lays_no_doubt_about_its_pair_to_rest() {
+    let reborn = reborn();
+    let line = line(&Subject::new(), &reborn);
+    for bis in [false, true] {
+        let (mut subject, permission) = subject_in(Some(State::Established), line, bis);
+        subject.send_payload(line.ulids);
+        subject.wait(shimq_tests::secs(16));
+        let reap = |subject: &Subject| subject.context(line.ulids).unwrap().reap;
+        assert_eq!(reap(&subject), ReapState::Exploring);
+        let message = permission.use_by(&reborn, line, reborn.options());
+        let r2 = only(subject.hear(line.pair, &message));
+        assert!(matches!(r2.message, Message::R2(_)), "{r2:?}");
+        assert_eq!(reap(&subject), ReapState::Exploring);
+    }
+}
+
 //= https://www.rfc-editor.org/rfc/rfc5533#section-7.16
 //= type=test
 //= id=S-112
@@ -374,6 +392,7 @@ fn a_second_r2_is_ignored() {
     assert_eq!(known(&subject, ulids), expected);
     let r1 = r1_for(i1.initiator_nonce);
     assert_eq!(subject.hear(ulids.into(), &r1), []);
+    assert_eq!(subject.dropped(DropReason::NoContext), 2, "none waits");
 }
 
 //= https://www.rfc-editor.org/rfc/rfc5533#section-7.14

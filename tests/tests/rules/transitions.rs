@@ -5,7 +5,7 @@ use shim6_sim::{control_packet, unrecognized_next_header};
 use shim6_wire::{ContextTag, I1, Message, ResponderNonce};
 use shimq_tests::secs;
 
-use crate::bench::{Line, Peer, R1orBis, Subject, ulids};
+use crate::bench::{Line, Peer, R1orBis, Subject, r1bis_for, ulids};
 
 /// What permits an I2, and an I2bis.
 fn permits(subject: &mut Subject, peer: &Peer, line: Line) -> [R1orBis; 2] {
@@ -43,6 +43,20 @@ fn an_i2_or_i2bis_whose_validator_was_made_for_another_nonce_makes_no_context() 
         assert!(subject.context(ulids).is_none());
         assert_eq!(subject.dropped(DropReason::BadValidator), 1);
     }
+}
+
+/// CT(peer) of a context that is made anew is no more than a memory: nothing is found by it.
+#[test]
+fn an_r1bis_finds_no_context_for_which_i1_is_sent_again() {
+    let peer = Peer::hba(2);
+    let mut subject = Subject::new();
+    let ulids = ulids(&subject, &peer);
+    peer.be_asked(&mut subject, ulids);
+    subject.hear_r1bis(ulids.into(), peer.tag);
+    subject.wait_for(ulids, State::I1Sent);
+    assert_eq!(subject.hear(ulids.into(), &r1bis_for(peer.tag)), []);
+    assert_eq!(subject.state(ulids), Some(State::I1Sent));
+    assert_eq!(subject.dropped(DropReason::NoContext), 1);
 }
 
 #[test]
