@@ -7,7 +7,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 use shim6_wire::{Message, Probe};
 
-use super::policy::{self, Candidate, Known};
+use super::order::{self, Candidate, Known};
 use super::{Exploration, Outcome, Reap, State, Surroundings};
 use crate::context::{Standing, weight};
 use crate::event::Cause;
@@ -289,7 +289,7 @@ fn ordered(
         heard,
         history: cx.history,
     };
-    policy::order(candidates, cx.config.exploration, &known, cx.rng)
+    order::order(candidates, cx.config.exploration, &known, cx.rng)
 }
 
 /// `nominal`, give or take up to `percent` per cent.
