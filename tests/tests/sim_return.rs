@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shim6_core::{Cause, Event, LocatorPair, SwitchRefusal};
-use shim6_sim::{FlowId, HostSpec, Pair, Pattern};
+use shim6_sim::{FlowId, HostSpec, Pair, Pattern, World};
 use shim6_wire::Preference;
 use shimq_tests::{Proof, TwoHosts, locators, secs};
 
@@ -28,6 +28,22 @@ fn scene(seed: u64, providers: u16, reserve: bool) -> (TwoHosts, FlowId) {
     });
     scene.world.run_for(secs(10));
     (scene, flow)
+}
+
+/// The first link of the first host fails, or works again, as `how` says.
+fn flap(scene: &mut TwoHosts, noticed: bool, how: impl Fn(&mut World, Pair)) {
+    let first = scene.world.address(scene.a, 0);
+    if noticed {
+        let mut locators = scene.world.locators(scene.a).to_vec();
+        locators[0].usable = !locators[0].usable;
+        scene.world.set_locators(scene.a, locators);
+        return;
+    }
+    for pair in scene.world.pairs(scene.a, scene.b) {
+        if pair.source == first {
+            how(&mut scene.world, pair);
+        }
+    }
 }
 
 /// The changes of pair of the first host: to where, why.
@@ -118,6 +134,40 @@ fn a_pair_that_comes_and_goes_draws_payload_less_and_less_often() {
     // Two hours, 60 failures: away and back at 1, 2, 4, 8, 16, 32, 64 minutes.
     let changes = changes(&scene).len();
     assert!(changes <= 16, "{changes}");
+}
+
+#[test]
+fn a_link_that_flaps_for_an_hour_draws_payload_a_few_times() {
+    // Whether its host notices that the link's address cannot be used; how long it cannot, less and more
+    // than the interval; and whether the other link is in reserve.
+    for (noticed, down, reserve) in [
+        (false, 10, false),
+        (true, 10, false),
+        (true, 10, true),
+        (true, 90, true),
+    ] {
+        for seed in 0..2 {
+            let (mut scene, flow) = scene(seed, 2, reserve);
+            let end = scene.world.now() + secs(3600);
+            while scene.world.now() < end {
+                scene.world.run_for(secs(30));
+                flap(&mut scene, noticed, World::cut);
+                scene.world.run_for(secs(down));
+                flap(&mut scene, noticed, World::mend);
+            }
+            for host in [scene.a, scene.b] {
+                let events = scene.world.events(host).iter();
+                let changed = |(_, event): &&(_, Event)| matches!(event, Event::PairChanged { .. });
+                let changes = events.filter(changed).count();
+                // Away at first and after each return, after 1, 2, 4, 8, 16 and 32 minutes; an end may
+                // follow in two steps, to the address and to the pair.
+                let case = format!("{noticed}, {down} s, {reserve}, {seed}, {host}: {changes}");
+                assert!((1..=19).contains(&changes), "{case}");
+            }
+            let last = scene.world.stats(flow).last_answered.unwrap();
+            assert!(scene.world.now().since(last) < secs(2));
+        }
+    }
 }
 
 #[test]

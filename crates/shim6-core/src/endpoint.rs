@@ -115,6 +115,9 @@ impl Endpoint {
                 self.settle(context, now);
                 continue;
             }
+            if announcement.reappraises(&context.announcement) {
+                context.stay.heard_news();
+            }
             context.announce(announcement);
             if context.state.has_peer() {
                 if context.reap.state() != ReapState::Operational {

@@ -25,8 +25,8 @@ pub(super) struct Reap {
     initial_burst: u32,
     /// `random`, `disjoint-first`, `preference`, or `rtt`: which pairs are probed first.
     pub(super) exploration: PolicyWord,
-    /// Seconds on a pair that took over before a better one is tried. Each return that does not last
-    /// doubles them, up to 64 times.
+    /// Seconds on a pair that took over before a better one is tried. Each return that does not last ten
+    /// times as long doubles them, up to 64 times.
     return_interval: u64,
     /// Whether anything but the Send Timeout makes this host ask whether a pair still works.
     hints: bool,

@@ -50,6 +50,7 @@ impl Endpoint {
         if !context.peer.contains(context.current.peer.address()) {
             self.explore(context, Cause::PeerLocatorLost, now);
         }
+        context.stay.heard_news();
         self.heed_preferences(context, now);
     }
 

@@ -122,9 +122,8 @@ impl Context {
 }
 
 impl Endpoint {
-    /// The peer said how gladly it is reached where: acted upon at once.
+    /// The peer said where it is reached, and how gladly: acted upon at once.
     pub(super) fn heed_preferences(&mut self, context: &mut Context, now: Instant) {
-        context.stay.heard_news();
         context.wish = Some(Wish {
             due: now,
             tries_left: TRIES,
@@ -134,7 +133,6 @@ impl Endpoint {
 
     /// This host says so: its peer may act upon it first.
     pub(crate) fn expect_heed(context: &mut Context, now: Instant) {
-        context.stay.heard_news();
         context.wish = Some(Wish {
             due: now + PEER_FIRST,
             tries_left: TRIES,

@@ -2,8 +2,9 @@
 //!
 //! A pair that failed a moment ago may fail again the next: so payload stays for an interval on the pair
 //! that took over, whatever there is that is better. Each return that did not last, and each better pair
-//! that did not answer, doubles the interval. What an operator chose is stayed on until it fails or
-//! either end says something new about its locators; and where the peer led, it leads back.
+//! that did not answer, doubles the interval; whether it failed in silence or its address went and came
+//! again makes no difference. What an operator chose is stayed on until it fails or either end says
+//! something new about how gladly it is reached where; and where the peer led, it leads back.
 
 use crate::config::Config;
 use crate::event::Cause;
@@ -21,8 +22,8 @@ pub(crate) struct Stay {
     /// When the pair took over, or a better one was asked last.
     since: Instant,
     doublings: u32,
-    /// When a better pair was asked last.
-    returned: Instant,
+    /// When a better pair was asked last, until a pair fails after that.
+    returned: Option<Instant>,
     /// When it was last looked whether there is a better pair.
     looked: Instant,
     by_operator: bool,
@@ -35,10 +36,17 @@ impl Stay {
         let cause = exploration.cause;
         self.by_peer = exploration.by_peer;
         self.by_operator = cause == Cause::Operator;
+        // Not counted when it was asked: an address came again, or is liked better now.
+        let counted = self.returned >= Some(exploration.since);
+        if cause == Cause::Preference && !counted {
+            self.count(now);
+        }
         if matches!(cause, Cause::Operator | Cause::Preference) {
             return;
         }
-        if now.since(self.returned) >= config.return_interval * LASTING {
+        let lasting = config.return_interval * LASTING;
+        let returned = self.returned.take();
+        if returned.is_some_and(|returned| now.since(returned) >= lasting) {
             self.doublings = 0;
         }
         self.since = now;
@@ -46,13 +54,17 @@ impl Stay {
 
     /// A better pair is asked: if that comes to nothing, or does not last, the next is asked later.
     pub(super) fn returning(&mut self, now: Instant) {
-        self.returned = now;
         self.since = now;
+        self.count(now);
+    }
+
+    fn count(&mut self, now: Instant) {
+        self.returned = Some(now);
         self.doublings = (self.doublings + 1).min(DOUBLINGS_MAX);
     }
 
-    /// Either end said something new about its locators: former attempts count no more.
-    pub(super) fn heard_news(&mut self) {
+    /// Either end said something new about how gladly it is reached where: former attempts count no more.
+    pub(crate) fn heard_news(&mut self) {
         self.by_operator = false;
         self.by_peer = false;
         self.doublings = 0;
@@ -137,6 +149,20 @@ mod tests {
             stay.is_over(&config(), now + MINUTE * (LASTING + 1)),
             "it lasted"
         );
+    }
+
+    #[test]
+    fn a_return_lasts_only_as_long_as_the_pair_that_it_led_to() {
+        let mut stay = Stay::default();
+        stay.moved(&began(Cause::Silence), &config(), at(100));
+        stay.returning(at(101));
+        stay.moved(&began(Cause::Preference), &config(), at(101));
+        stay.moved(&began(Cause::Silence), &config(), at(102));
+        // The pair that took over fails in its turn.
+        let later = at(102) + MINUTE * LASTING;
+        stay.moved(&began(Cause::Silence), &config(), later);
+        assert!(!stay.is_over(&config(), later + MINUTE));
+        assert!(stay.is_over(&config(), later + MINUTE * 2));
     }
 
     #[test]

@@ -109,7 +109,12 @@ impl Endpoint {
             //# The Update Request message can include just a Locator List option (to convey the
             //# new set of locators), just a Locator Preferences option, or both a new Locator
             //# List and new Locator Preferences.
-            Ok(locators) => context.peer = locators,
+            Ok(locators) => {
+                if locators.reappraises(&known) {
+                    context.stay.heard_news();
+                }
+                context.peer = locators;
+            }
             Err(refusal) => return self.refuse(refusal, arrived),
         }
         if let Some(timeout) = request.keepalive_timeout {

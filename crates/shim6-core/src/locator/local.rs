@@ -96,6 +96,14 @@ impl Announcement {
         told.copied().unwrap_or_default()
     }
 
+    /// Whether it says something else than `former` of an address that both list. That an address
+    /// comes or goes says nothing of how gladly it is used.
+    pub(crate) fn reappraises(&self, former: &Self) -> bool {
+        self.addresses().any(|address| {
+            former.contains(address) && self.preference(address) != former.preference(address)
+        })
+    }
+
     fn prefers_like(&self, preferences: &[Preference]) -> bool {
         match &self.preferences {
             Some(known) => known == preferences,

@@ -110,6 +110,13 @@ impl PeerLocators {
         told.copied().unwrap_or_default()
     }
 
+    /// Whether it says something else than `former` of an address that both list. That an address
+    /// comes or goes says nothing of how gladly it is used.
+    pub(crate) fn reappraises(&self, former: &Self) -> bool {
+        self.with_preferences()
+            .any(|(address, told)| former.contains(address) && told != former.preference(address))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.verified.len()
     }
