@@ -116,7 +116,7 @@ struct LocatorsArgs {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum LocatorsAction {
     /// Remove the addresses, rules, routes and devices that shimq added. Stop the daemon first.
     Release,
@@ -176,8 +176,8 @@ impl Command {
         match self {
             Self::Run(args) => run_daemon(&args),
             Self::Demo(args) => Ok(demo::run(&args)?),
-            Self::Status(args) => show(&args, Request::Status, print_status),
-            Self::Contexts(args) => show(&args, Request::Contexts, print_contexts),
+            Self::Status(args) => show(&args, &Request::Status, print_status),
+            Self::Contexts(args) => show(&args, &Request::Contexts, print_contexts),
             Self::Locators(args) => locators(&args),
             Self::Fork(args) => Ok(fork::run(&args)?),
             Self::Monitor(args) => monitor(&args),
@@ -218,7 +218,7 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
 
 fn show(
     args: &AskArgs,
-    request: Request,
+    request: &Request,
     print: impl FnOnce(&Value, &mut dyn Write) -> io::Result<()>,
 ) -> Result<ExitCode, Failure> {
     let value = control::ask(&args.socket, request)?;
@@ -234,7 +234,7 @@ fn show(
 
 fn locators(args: &LocatorsArgs) -> Result<ExitCode, Failure> {
     let config = args.config.read()?;
-    match args.action {
+    match &args.action {
         Some(LocatorsAction::Release) => return release(&config, args.json),
         Some(LocatorsAction::Set(set)) => {
             preferences::set(set, &config.socket, args.json)?;
@@ -244,7 +244,7 @@ fn locators(args: &LocatorsArgs) -> Result<ExitCode, Failure> {
     }
     // The daemon knows its state directory; without one the kernel and the files tell.
     let value = if control::is_running(&config.socket) {
-        control::ask(&config.socket, Request::Locators)?
+        control::ask(&config.socket, &Request::Locators)?
     } else {
         serde_json::to_value(runtime()?.block_on(host::status(&config.host()))?)?
     };

@@ -90,15 +90,15 @@ pub(crate) fn run(args: &ForkArgs) -> Result<ExitCode, ControlError> {
         mark: args.mark,
     };
     if args.remove {
-        control::ask(&args.socket, Request::EndFork(name))?;
+        control::ask(&args.socket, &Request::EndFork(name))?;
         tell(args, &Value::Null, "removed")?;
         return Ok(ExitCode::SUCCESS);
     }
     let pair = args.pair;
-    control::ask(&args.socket, Request::Fork { name, pair })?;
+    control::ask(&args.socket, &Request::Fork { name, pair })?;
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let context = find(&control::ask(&args.socket, Request::Contexts)?, name);
+        let context = find(&control::ask(&args.socket, &Request::Contexts)?, name);
         match context["state"].as_str() {
             Some("ESTABLISHED") => {
                 tell(args, &context, "established")?;

@@ -83,7 +83,7 @@ pub(crate) fn switch(args: &SwitchArgs) -> Result<ExitCode, ControlError> {
         peer,
         pair: args.pair,
     };
-    let value = control::ask(&args.daemon.socket, Request::Switch(request))?;
+    let value = control::ask(&args.daemon.socket, &Request::Switch(request))?;
     let reports = value.as_array().map(Vec::as_slice).unwrap_or_default();
     tell(&args.daemon, &value, || {
         let lines: Vec<_> = reports.iter().map(in_words).collect();
@@ -125,7 +125,7 @@ pub(crate) fn set(command: &SetCommand) -> Result<ExitCode, ControlError> {
             let policy = *policy;
             let value = control::ask(
                 &daemon.socket,
-                Request::SetExploration {
+                &Request::SetExploration {
                     policy: PolicyWord(policy),
                 },
             )?;
@@ -141,7 +141,7 @@ pub(crate) fn set(command: &SetCommand) -> Result<ExitCode, ControlError> {
 ///
 /// [`ControlError`]; the daemon then goes on as it was.
 pub(crate) fn reload(daemon: &DaemonArgs) -> Result<ExitCode, ControlError> {
-    let value = control::ask(&daemon.socket, Request::Reload)?;
+    let value = control::ask(&daemon.socket, &Request::Reload)?;
     tell(daemon, &value, || {
         let list = |key: &str| {
             let keys = value[key].as_array().into_iter().flatten();

@@ -44,6 +44,14 @@ pub(crate) enum ConfigError {
         /// What is possible.
         reason: &'static str,
     },
+    /// A section that says too little.
+    #[error("[[{section}]] needs {what}")]
+    Incomplete {
+        /// The section's name.
+        section: &'static str,
+        /// What has to be in it.
+        what: &'static str,
+    },
     /// A value that cannot be, in one of several sections with the same name.
     #[error("{error}")]
     InSection {
@@ -68,7 +76,7 @@ impl ConfigError {
     pub(super) fn located(self, path: &Path, text: &str) -> Self {
         let line = self
             .place()
-            .and_then(|(key, number)| line_of(text, key, number));
+            .and_then(|(table, key, number)| line_of(text, table, key, number));
         match line {
             Some(line) => Self::Located {
                 path: path.to_owned(),
@@ -79,32 +87,49 @@ impl ConfigError {
         }
     }
 
-    /// The key that is wrong, and in which of several sections; `None` if it is not about a key.
-    fn place(&self) -> Option<(&'static str, usize)> {
+    /// The table, the key in it unless all of the table is wrong, and in which of several tables;
+    /// `None` if it is about neither.
+    fn place(&self) -> Option<(&'static str, Option<&'static str>, usize)> {
         match self {
-            Self::Value { key, .. } => Some((key, 0)),
-            Self::InSection { number, error } => error.place().map(|(key, _)| (key, *number)),
+            Self::Value { key, .. } => {
+                let (table, key) = key.rsplit_once('.').unwrap_or(("", key));
+                Some((table, Some(key), 0))
+            }
+            Self::Incomplete { section, .. } => Some((section, None, 0)),
+            Self::InSection { number, error } => {
+                error.place().map(|(table, key, _)| (table, key, *number))
+            }
             Self::Unreadable { .. } | Self::Syntax { .. } | Self::Located { .. } => None,
         }
     }
 }
 
-/// The line, from 1 on, on which a key of a table is set: of several with one name, of the table
-/// `number`, from 0 on.
-fn line_of(text: &str, key: &str, number: usize) -> Option<usize> {
-    let (wanted_table, wanted_key) = key.rsplit_once('.').unwrap_or(("", key));
+/// The line, from 1 on, on which a key of a table is set, or the table begins: of several with one
+/// name, of the table `number`, from 0 on.
+fn line_of(
+    text: &str,
+    wanted_table: &str,
+    wanted_key: Option<&str>,
+    number: usize,
+) -> Option<usize> {
+    let dotted = wanted_key.map(|key| format!("{wanted_table}.{key}"));
     let (mut table, mut before) = ("", 0);
     for (line_number, line) in (1..).zip(text.lines().map(str::trim)) {
-        if let Some(header) = line.strip_prefix('[') {
+        let is_it = if let Some(header) = line.strip_prefix('[') {
             before += usize::from(table == wanted_table);
             let header = header.trim_start_matches('[');
             table = header.split(']').next().unwrap_or(header).trim();
+            table == wanted_table && before == number && wanted_key.is_none()
         } else if let Some((name, _)) = line.split_once('=') {
-            let name = name.trim();
-            let is_wanted = table == wanted_table && before == number && name == wanted_key;
-            if is_wanted || (table.is_empty() && (name == key || name == wanted_table)) {
-                return Some(line_number);
-            }
+            let name = Some(name.trim());
+            let in_place = table == wanted_table && before == number && name == wanted_key;
+            let in_root = name == dotted.as_deref() || name == Some(wanted_table);
+            in_place || (table.is_empty() && in_root)
+        } else {
+            false
+        };
+        if is_it {
+            return Some(line_number);
         }
     }
     None

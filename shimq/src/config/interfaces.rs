@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::{Addresses, ConfigError};
-use crate::host::{AddressKind, InterfaceRule};
+use crate::host::{self, AddressKind, InterfaceRule};
 
 /// Refuses rules that cannot be, or that never hold.
 pub(super) fn validate(rules: &[InterfaceRule], addresses: Addresses) -> Result<(), ConfigError> {
@@ -23,8 +23,7 @@ pub(super) fn validate(rules: &[InterfaceRule], addresses: Addresses) -> Result<
 
 fn check(rule: &InterfaceRule, earlier: &[InterfaceRule]) -> Result<(), ConfigError> {
     let refuse = |key, value: String, reason| Err(ConfigError::Value { key, value, reason });
-    let stem = rule.name.strip_suffix('*').unwrap_or(&rule.name);
-    if rule.name.is_empty() || stem.contains(['*', '/']) {
+    if !host::is_interface_pattern(&rule.name) {
         let name = format!("{:?}", rule.name);
         return refuse("interface.name", name, "the name of an interface, or eth*");
     }

@@ -5,6 +5,7 @@
 
 mod error;
 mod interfaces;
+mod locators;
 mod reap;
 mod reload;
 mod sections;
@@ -201,20 +202,7 @@ impl Config {
                 "not with trigger.heuristic = packet-count, which has every packet queued",
             );
         }
-        for (index, rule) in self.locators.iter().enumerate() {
-            if rule.role.is_some() && rule.priority != 0 {
-                let reason = "not with a role, which is a priority: 100 or 250";
-                return refuse("locators.priority", rule.priority.to_string(), reason)
-                    .map_err(|error| error.in_section(index));
-            }
-            if self.locators[..index]
-                .iter()
-                .any(|other| other.prefix == rule.prefix)
-            {
-                return refuse("locators.prefix", rule.prefix.to_string(), "once only")
-                    .map_err(|error| error.in_section(index));
-            }
-        }
+        locators::validate(&self.locators, &self.interface_choice())?;
         interfaces::validate(&self.interface, self.addresses)?;
         self.excluded_peers().map(|_| ())
     }
@@ -224,13 +212,17 @@ impl Config {
         self.reap.warnings()
     }
 
+    fn interface_choice(&self) -> InterfaceChoice {
+        InterfaceChoice {
+            allow: self.interfaces.clone(),
+            deny: self.exclude_interfaces.clone(),
+        }
+    }
+
     /// The part that takes care of addresses.
     pub(crate) fn host(&self) -> HostConfig {
         HostConfig {
-            interfaces: InterfaceChoice {
-                allow: self.interfaces.clone(),
-                deny: self.exclude_interfaces.clone(),
-            },
+            interfaces: self.interface_choice(),
             addresses: match self.addresses {
                 Addresses::Form => AddressMode::Form,
                 Addresses::FromAdvertisements => AddressMode::FromAdvertisements,

@@ -68,7 +68,12 @@ fn values_that_cannot_be_are_refused_with_what_can() {
         ("[datapath]\nqueue-number = 65535", "65535"),
         ("[reap]\nsend-timeout = 0", "1 to 65535"),
         ("[[locators]]\nprefix = '2001:db8::1/64'", "line 2"),
-        ("[[locators]]\npriority = 1", "prefix"),
+        ("[[locators]]\npriority = 1", "a prefix or an interface"),
+        ("[[locators]]\ninterface = 'e*0'", "line 2"),
+        (
+            "[[locators]]\ninterface = 'eth*'\n[[locators]]\ninterface = 'eth*'",
+            "once",
+        ),
         (
             "[[locators]]\nprefix = '::/0'\n[[locators]]\nprefix = '::/0'",
             "once",
@@ -168,6 +173,15 @@ fn a_value_that_cannot_be_is_refused_with_its_file_and_line() {
         (
             "[[locators]]\nprefix = '::/1'\n[[locators]]\nprefix = '::/0'\nrole = 'metered'\npriority = 3\n",
             6,
+        ),
+        (
+            "[[locators]]\nprefix = '::/1'\n[[locators]]\ninterface = 'eth0'\nprefix = '::/0'\n",
+            3,
+        ),
+        ("sec = 1\n[[locators]]\nrole = 'backup'\n", 2),
+        (
+            "interfaces = ['eth*']\n[[locators]]\nrole = 'backup'\ninterface = 'wwan0'\n",
+            4,
         ),
     ] {
         std::fs::write(&path, text).unwrap();

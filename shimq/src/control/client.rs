@@ -48,7 +48,7 @@ pub(crate) fn is_running(path: &Path) -> bool {
 /// # Errors
 ///
 /// [`ControlError`].
-pub(crate) fn ask(path: &Path, request: Request) -> Result<Value, ControlError> {
+pub(crate) fn ask(path: &Path, request: &Request) -> Result<Value, ControlError> {
     let (_, value) = converse(path, request)?;
     Ok(value)
 }
@@ -60,7 +60,7 @@ pub(crate) fn ask(path: &Path, request: Request) -> Result<Value, ControlError> 
 ///
 /// [`ControlError`].
 pub(crate) fn follow(path: &Path, mut line: impl FnMut(&str) -> bool) -> Result<(), ControlError> {
-    let (reader, _) = converse(path, Request::Monitor)?;
+    let (reader, _) = converse(path, &Request::Monitor)?;
     reader.get_ref().set_read_timeout(None)?;
     for event in reader.lines() {
         if !line(&event?) {
@@ -70,7 +70,10 @@ pub(crate) fn follow(path: &Path, mut line: impl FnMut(&str) -> bool) -> Result<
     Ok(())
 }
 
-fn converse(path: &Path, request: Request) -> Result<(BufReader<UnixStream>, Value), ControlError> {
+fn converse(
+    path: &Path,
+    request: &Request,
+) -> Result<(BufReader<UnixStream>, Value), ControlError> {
     let mut stream = UnixStream::connect(path).map_err(|error| {
         let path = path.to_owned();
         if matches!(

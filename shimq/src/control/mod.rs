@@ -18,7 +18,7 @@ pub(crate) use client::{ControlError, ask, follow, is_running};
 pub(crate) use server::{Asked, Server};
 
 /// What a client wants.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub(crate) enum Request {
     /// The daemon, its queues and counters.

@@ -126,6 +126,7 @@ async fn converse(
             .await;
         }
     };
+    let listens = request == Request::Monitor;
     let (answer, answered) = oneshot::channel();
     if asked.send(Asked { request, answer }).await.is_err() {
         return Ok(());
@@ -134,7 +135,7 @@ async fn converse(
         return Ok(());
     };
     write(&mut writer, response).await?;
-    if request != Request::Monitor {
+    if !listens {
         return Ok(());
     }
     loop {

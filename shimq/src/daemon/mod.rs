@@ -29,7 +29,7 @@ mod reload;
 mod report;
 mod switch;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
@@ -107,6 +107,8 @@ struct Daemon {
     /// Lists of contexts that somebody waits for.
     listings: VecDeque<Listing>,
     locators: Vec<LocalLocator>,
+    /// Names of the interfaces that these are on.
+    interfaces: BTreeMap<Ipv6Addr, String>,
     preferences: Preferences,
     server: Server,
     host: Host,
@@ -174,6 +176,7 @@ impl Daemon {
             switches: Switches::default(),
             listings: VecDeque::new(),
             locators: Vec::new(),
+            interfaces: BTreeMap::new(),
             preferences,
             server,
             host,
@@ -296,16 +299,19 @@ impl Daemon {
         let provable = |locator: &&host::LocalLocator| {
             locator.key.is_some() || locator.pds.kind() != shim6_cga::Kind::Cga
         };
-        let locators: Vec<LocalLocator> = changed
-            .locators
-            .iter()
-            .filter(provable)
+        let provable = || changed.locators.iter().filter(provable);
+        self.interfaces = provable()
+            .map(|locator| (locator.address, locator.interface_name.clone()))
+            .collect();
+        self.locators = provable()
             .map(|locator| LocalLocator {
                 address: locator.address,
                 pds: locator.pds.clone(),
                 key: locator.key.clone(),
                 usable: locator.usable,
-                preference: self.preferences.of(locator.address),
+                preference: self
+                    .preferences
+                    .of(locator.address, Some(&locator.interface_name)),
             })
             .collect();
         let is_news = |_: &&host::LocalLocator| changed.doubtful.is_empty();
@@ -317,7 +323,6 @@ impl Daemon {
                 "locator"
             );
         }
-        self.locators = locators;
         let addresses = self.addresses();
         self.kernel.set_identities(&addresses);
         self.kernel_mapping.set_locators(&addresses);
@@ -452,7 +457,7 @@ impl Daemon {
                 Ok(locators) => in_json(self.with_preferences(locators)),
                 Err(error) => Err(error.to_string()),
             },
-            Request::SetLocators(rule) => self.set_preference(rule),
+            Request::SetLocators(rule) => self.set_preference(&rule),
             Request::Fork { name, pair } => self.fork(name, pair),
             Request::EndFork(name) => self.end_fork(name),
             Request::Monitor => Ok(serde_json::Value::Null),

@@ -93,13 +93,20 @@ pub(crate) struct InterfaceChoice {
 
 impl InterfaceChoice {
     /// Whether the interface with this name is used.
-    fn allows(&self, name: &str) -> bool {
+    pub(crate) fn allows(&self, name: &str) -> bool {
         let listed = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, name));
         (self.allow.is_empty() || listed(&self.allow)) && !listed(&self.deny)
     }
 }
 
-fn matches(pattern: &str, name: &str) -> bool {
+/// Whether `pattern` can be the name of an interface, or the beginning of several with a `*` behind it.
+pub(crate) fn is_interface_pattern(pattern: &str) -> bool {
+    let stem = pattern.strip_suffix('*').unwrap_or(pattern);
+    !pattern.is_empty() && !stem.contains(['*', '/'])
+}
+
+/// Whether `pattern`, of that form, stands for the interface `name`.
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     pattern
         .strip_suffix('*')
         .map_or(pattern == name, |beginning| name.starts_with(beginning))

@@ -6,14 +6,15 @@ use std::path::Path;
 use clap::Args;
 use serde_json::Value;
 
-use super::{AddressPrefix, LocatorRule, Role};
+use super::{LocatorRule, Role, Subject};
 use crate::control::{self, ControlError, Request};
 
 /// What is said of the locators in a prefix; what is left out is as if never said.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct SetArgs {
-    /// A locator of this host, or a prefix of several.
-    prefix: AddressPrefix,
+    /// A locator of this host, a prefix of several, or the interface that they are on.
+    #[arg(value_name = "PREFIX|INTERFACE")]
+    subject: Subject,
     /// Lower is tried first.
     #[arg(long, value_name = "N", default_value_t = 0)]
     priority: u8,
@@ -37,16 +38,16 @@ pub(crate) struct SetArgs {
 /// # Errors
 ///
 /// [`ControlError`].
-pub(crate) fn set(args: SetArgs, socket: &Path, json: bool) -> Result<(), ControlError> {
+pub(crate) fn set(args: &SetArgs, socket: &Path, json: bool) -> Result<(), ControlError> {
     let rule = LocatorRule {
-        prefix: args.prefix,
         priority: args.priority,
         weight: args.weight,
         broken: args.broken,
         transient: args.transient,
         role: args.role,
+        ..LocatorRule::about(args.subject.clone())
     };
-    let locators = control::ask(socket, Request::SetLocators(rule))?;
+    let locators = control::ask(socket, &Request::SetLocators(rule))?;
     let mut out = io::stdout().lock();
     if json {
         serde_json::to_writer_pretty(&mut out, &locators)?;

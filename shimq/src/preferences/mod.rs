@@ -2,80 +2,27 @@
 //! says, and the operator after it.
 
 mod command;
+mod subject;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::Ipv6Addr;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use shim6_wire::{Preference, PreferenceFlags};
 
 pub(crate) use command::{SetArgs, in_words, set};
-
-/// Addresses that begin alike; a single one is a prefix of 128 bits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub(crate) struct AddressPrefix {
-    address: Ipv6Addr,
-    len: u8,
-}
-
-/// The text is no prefix.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("an IPv6 prefix such as 2001:db8::/32, or an address")]
-pub(crate) struct NoPrefix;
-
-impl AddressPrefix {
-    /// Whether `address` begins so.
-    pub(crate) fn contains(self, address: Ipv6Addr) -> bool {
-        let differing = self.address.to_bits() ^ address.to_bits();
-        differing.leading_zeros() >= u32::from(self.len)
-    }
-}
-
-impl FromStr for AddressPrefix {
-    type Err = NoPrefix;
-
-    fn from_str(text: &str) -> Result<Self, NoPrefix> {
-        let (address, len) = text.split_once('/').unwrap_or((text, "128"));
-        let (address, len) = address.parse().ok().zip(len.parse().ok()).ok_or(NoPrefix)?;
-        let prefix = Self { address, len };
-        let host_bits = 128_u32.checked_sub(u32::from(len)).ok_or(NoPrefix)?;
-        let below = address.to_bits().trailing_zeros() < host_bits;
-        (!below).then_some(prefix).ok_or(NoPrefix)
-    }
-}
-
-impl TryFrom<String> for AddressPrefix {
-    type Error = NoPrefix;
-
-    fn try_from(text: String) -> Result<Self, NoPrefix> {
-        text.parse()
-    }
-}
-
-impl From<AddressPrefix> for String {
-    fn from(prefix: AddressPrefix) -> Self {
-        prefix.to_string()
-    }
-}
-
-impl fmt::Display for AddressPrefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.len {
-            128 => write!(f, "{}", self.address),
-            len => write!(f, "{}/{len}", self.address),
-        }
-    }
-}
+pub(crate) use subject::Subject;
+use subject::{AddressPrefix, InterfaceName};
 
 /// One `[[locators]]` of the configuration, and what `shimq locators set` says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct LocatorRule {
     /// The locators that it is about; of several rules the one with the longest prefix holds.
-    pub(crate) prefix: AddressPrefix,
+    prefix: Option<AddressPrefix>,
+    /// In place of a prefix, the interface of the locators that it is about: closer than a prefix of less
+    /// than 64 bits, and less close than others.
+    interface: Option<InterfaceName>,
     /// Lower is tried first, as in DNS SRV records.
     #[serde(default)]
     pub(crate) priority: u8,
@@ -114,8 +61,36 @@ impl Role {
     }
 }
 
-impl From<LocatorRule> for Preference {
-    fn from(rule: LocatorRule) -> Self {
+impl LocatorRule {
+    /// A rule that has these locators be like any other.
+    fn about(subject: Subject) -> Self {
+        let (prefix, interface) = match subject {
+            Subject::Prefix(prefix) => (Some(prefix), None),
+            Subject::Interface(name) => (None, Some(name)),
+        };
+        Self {
+            prefix,
+            interface,
+            priority: 0,
+            weight: 0,
+            broken: false,
+            transient: false,
+            role: None,
+        }
+    }
+
+    /// The locators that it is about; `None` if it names none, or names them twice.
+    pub(crate) fn subject(&self) -> Option<Subject> {
+        match (self.prefix, self.interface.clone()) {
+            (Some(prefix), None) => Some(Subject::Prefix(prefix)),
+            (None, Some(name)) => Some(Subject::Interface(name)),
+            (None, None) | (Some(_), Some(_)) => None,
+        }
+    }
+}
+
+impl From<&LocatorRule> for Preference {
+    fn from(rule: &LocatorRule) -> Self {
         let flags = [
             (rule.broken, PreferenceFlags::BROKEN),
             (rule.transient, PreferenceFlags::TRANSIENT),
@@ -155,24 +130,27 @@ impl PreferenceReport {
 
 /// All rules in force.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Preferences(BTreeMap<AddressPrefix, Preference>);
+pub(crate) struct Preferences(BTreeMap<Subject, Preference>);
 
 impl Preferences {
     /// Those of the configuration.
     pub(crate) fn new(rules: &[LocatorRule]) -> Self {
-        let all = rules.iter().map(|&rule| (rule.prefix, rule.into()));
+        let all = rules
+            .iter()
+            .filter_map(|rule| Some((rule.subject()?, rule.into())));
         Self(all.collect())
     }
 
-    /// Adds a rule, or replaces that for the same prefix.
-    pub(crate) fn set(&mut self, rule: LocatorRule) {
-        self.0.insert(rule.prefix, rule.into());
+    /// Adds a rule about `subject`, or replaces the one that there is.
+    pub(crate) fn set(&mut self, subject: Subject, preference: Preference) {
+        self.0.insert(subject, preference);
     }
 
-    /// What holds for `address`.
-    pub(crate) fn of(&self, address: Ipv6Addr) -> Preference {
-        let holding = self.0.iter().filter(|(prefix, _)| prefix.contains(address));
-        let closest = holding.max_by_key(|(prefix, _)| prefix.len);
+    /// What holds for `address`, which is on `interface` as far as that is known.
+    pub(crate) fn of(&self, address: Ipv6Addr, interface: Option<&str>) -> Preference {
+        let rules = self.0.iter();
+        let holding = rules.filter(|(subject, _)| subject.includes(address, interface));
+        let closest = holding.max_by_key(|(subject, _)| subject.closeness());
         closest.map_or_else(Preference::default, |(_, &preference)| preference)
     }
 }
@@ -181,14 +159,11 @@ impl Preferences {
 mod tests {
     use super::*;
 
-    fn rule(prefix: &str, priority: u8) -> LocatorRule {
+    fn rule(subject: &str, priority: u8) -> LocatorRule {
         LocatorRule {
-            prefix: prefix.parse().unwrap(),
             priority,
-            weight: 0,
             broken: priority == 9,
-            transient: false,
-            role: None,
+            ..LocatorRule::about(subject.parse().unwrap())
         }
     }
 
@@ -199,7 +174,7 @@ mod tests {
                 role,
                 ..rule("::/0", priority)
             };
-            u16::from(Preference::from(rule).priority)
+            u16::from(Preference::from(&rule).priority)
         };
         let (usual, least) = (told(None, 0), told(None, 49));
         let backup = told(Some(Role::Backup), 0);
@@ -215,25 +190,37 @@ mod tests {
             rule("2001:db8:1::7", 3),
         ]);
         let of = |preferences: &Preferences, address: &str| {
-            preferences.of(address.parse().unwrap()).priority
+            preferences.of(address.parse().unwrap(), None).priority
         };
         assert_eq!(of(&preferences, "2001:db8:2::1"), 1);
         assert_eq!(of(&preferences, "2001:db8:1::1"), 2);
         assert_eq!(of(&preferences, "2001:db8:1::7"), 3);
         assert_eq!(of(&preferences, "fd00::1"), 0);
-        preferences.set(rule("2001:db8:1::/48", 9));
-        let preference = preferences.of("2001:db8:1::1".parse().unwrap());
+        let broken = rule("2001:db8:1::/48", 9);
+        preferences.set(broken.subject().unwrap(), (&broken).into());
+        let preference = preferences.of("2001:db8:1::1".parse().unwrap(), None);
         assert_eq!(preference.flags, PreferenceFlags::BROKEN);
         assert_eq!(of(&preferences, "2001:db8:1::7"), 3);
     }
 
     #[test]
-    fn a_prefix_with_bits_behind_it_or_too_long_is_none() {
-        for text in ["2001:db8::1/64", "2001:db8::/129", "192.0.2.1", "2001:db8"] {
-            assert!(text.parse::<AddressPrefix>().is_err(), "{text}");
-        }
-        for text in ["::/0", "2001:db8::/64", "2001:db8::1"] {
-            assert_eq!(text.parse::<AddressPrefix>().unwrap().to_string(), text);
-        }
+    fn an_interface_is_closer_than_a_short_prefix_and_less_close_than_that_of_a_link() {
+        let preferences = Preferences::new(&[
+            rule("::/0", 1),
+            rule("ww*", 2),
+            rule("wwan*", 3),
+            rule("wwan0", 4),
+            rule("2001:db8:0:1::/64", 5),
+        ]);
+        let of = |address: &str, interface| {
+            let address = address.parse().unwrap();
+            preferences.of(address, interface).priority
+        };
+        assert_eq!(of("2001:db8::1", None), 1);
+        assert_eq!(of("2001:db8::1", Some("eth0")), 1);
+        assert_eq!(of("2001:db8::1", Some("wwx1")), 2);
+        assert_eq!(of("2001:db8::1", Some("wwan1")), 3);
+        assert_eq!(of("2001:db8::1", Some("wwan0")), 4);
+        assert_eq!(of("2001:db8:0:1::1", Some("wwan0")), 5);
     }
 }

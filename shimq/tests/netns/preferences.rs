@@ -2,7 +2,7 @@
 
 use shimq_testbed::{B, Direction, Prefix};
 
-use crate::support::{Daemon, FAST, Network, Stream};
+use crate::support::{Daemon, FAST, Network, Side, Stream};
 
 #[test]
 fn a_preference_set_on_one_host_moves_what_the_other_one_sends() {
@@ -65,16 +65,49 @@ fn a_locator_that_is_configured_as_broken_is_left_as_soon_as_there_is_a_context(
     let Some(network) = Network::new() else {
         return;
     };
-    let a = Daemon::start(&network, crate::support::Side::A, FAST);
+    let a = Daemon::start(&network, Side::A, FAST);
     let broken = format!(
         "{FAST}[[locators]]\nprefix = '{}'\nbroken = true\n",
         B[0].prefix
     );
-    let b = Daemon::start(&network, crate::support::Side::B, &broken);
+    let b = Daemon::start(&network, Side::B, &broken);
     let mut at_a = a.events();
     let (stream, a1, b1) = Stream::with_context(&network, &a, &b);
     at_a.wait_for("pair-changed");
     assert_eq!(a.current_pair(a1, b1).1, b.locators()[1]);
+    stream.wait_for_more();
+    stream.finish();
+}
+
+#[test]
+fn a_link_that_is_named_as_backup_is_left_until_the_other_one_costs_more() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let a = Daemon::start(&network, Side::A, FAST);
+    let backup = format!(
+        "{FAST}[[locators]]\ninterface = '{}'\nrole = 'backup'\n",
+        B[0].link
+    );
+    let b = Daemon::start(&network, Side::B, &backup);
+    let mut at_a = a.events();
+    let (stream, a1, b1) = Stream::with_context(&network, &a, &b);
+    at_a.wait_for("pair-changed");
+    assert_eq!(a.current_pair(a1, b1).1, b.locators()[1]);
+    stream.wait_for_more();
+
+    b.try_to(&format!("locators set {} --role metered", B[1].link))
+        .unwrap();
+    at_a.wait_for("pair-changed");
+    assert_eq!(a.current_pair(a1, b1).1, b1);
+    let told = b.ask("locators");
+    let told = told.as_array().unwrap().iter();
+    let told: Vec<_> = told
+        .map(|locator| (&locator["interface"], &locator["preference"]["priority"]))
+        .collect();
+    for (link, priority) in [(B[0].link, 100), (B[1].link, 250)] {
+        assert!(told.contains(&(&link.into(), &priority.into())), "{told:?}");
+    }
     stream.wait_for_more();
     stream.finish();
 }
@@ -85,7 +118,9 @@ fn a_preference_for_nobodys_address_is_refused() {
         return;
     };
     let (a, _) = Daemon::pair(&network, FAST);
-    let refused = a.try_to("locators set 2001:db8:dead::/48 --broken");
-    let said = refused.unwrap_err().to_string();
-    assert!(said.contains("shimq locators"), "{said}");
+    for nobodys in ["2001:db8:dead::/48", "wwan7"] {
+        let refused = a.try_to(&format!("locators set {nobodys} --broken"));
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains("shimq locators"), "{said}");
+    }
 }
