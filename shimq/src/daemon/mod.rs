@@ -12,7 +12,9 @@
 //! One task turns all of it: something happens, the core is told, and what the core has to say is
 //! carried out before anything else happens.
 
+mod answers;
 mod bpf;
+mod carry;
 mod counting;
 mod error;
 mod fork;
@@ -20,10 +22,10 @@ mod inject;
 mod intake;
 mod kernel;
 mod listing;
+mod locators;
 mod log;
 mod narrow;
 mod oversize;
-mod prefer;
 mod queues;
 mod reload;
 mod report;
@@ -36,7 +38,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use ring::rand::{SecureRandom, SystemRandom};
-use shim6_core::{Endpoint, Event, FlowUpdate, Instant, LocalLocator};
+use shim6_core::{Endpoint, Instant, LocalLocator};
 use shimq_netfilter::queue::{BatchQueue, PlainQueue, Queue, QueueConfig, QueueError};
 use shimq_netfilter::rules::Mode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,8 +46,8 @@ use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::config::{Backend, Config};
-use crate::control::{self, Asked, PolicyWord, Request, Response, Server};
-use crate::host::{self, Host, LocatorsChanged};
+use crate::control::{self, Asked, Server};
+use crate::host::{Host, LocatorsChanged};
 use crate::preferences::Preferences;
 use bpf::KernelMapping;
 pub(crate) use error::DaemonError;
@@ -56,7 +58,6 @@ use listing::Listing;
 use narrow::{NarrowPath, NarrowPaths};
 use oversize::Oversize;
 use queues::{FromQueue, QueueThread};
-use report::{CountersReport, EventReport, QueueReport, SCHEMA, StatusReport};
 use switch::Switches;
 
 /// How many packets and notices are taken before anything else has its turn.
@@ -295,51 +296,6 @@ impl Daemon {
         }
     }
 
-    fn handle_locators(&mut self, changed: &LocatorsChanged) {
-        let provable = |locator: &&host::LocalLocator| {
-            locator.key.is_some() || locator.pds.kind() != shim6_cga::Kind::Cga
-        };
-        let provable = || changed.locators.iter().filter(provable);
-        self.interfaces = provable()
-            .map(|locator| (locator.address, locator.interface_name.clone()))
-            .collect();
-        self.locators = provable()
-            .map(|locator| LocalLocator {
-                address: locator.address,
-                pds: locator.pds.clone(),
-                key: locator.key.clone(),
-                usable: locator.usable,
-                preference: self
-                    .preferences
-                    .of(locator.address, Some(&locator.interface_name)),
-            })
-            .collect();
-        let is_news = |_: &&host::LocalLocator| changed.doubtful.is_empty();
-        for locator in changed.locators.iter().filter(is_news) {
-            tracing::info!(
-                address = %locator.address,
-                interface = %locator.interface_name,
-                usable = locator.usable,
-                "locator"
-            );
-        }
-        let addresses = self.addresses();
-        self.kernel.set_identities(&addresses);
-        self.kernel_mapping.set_locators(&addresses);
-        self.injector.retain(&addresses);
-        let now = clock::now();
-        self.endpoint.handle_local_locators(now, &self.locators);
-        for &address in &changed.doubtful {
-            tracing::debug!(%address, "the way out has become doubtful");
-            self.endpoint.handle_doubtful_locator(now, address);
-        }
-    }
-
-    fn addresses(&self) -> Vec<Ipv6Addr> {
-        let all = self.locators.iter();
-        all.map(|locator| locator.address).collect()
-    }
-
     /// Before a decision hangs on what was heard last: the counters as they are now.
     fn freshen_counters(&mut self, now: Instant) {
         if self.kernel.is_stale(now) {
@@ -374,143 +330,6 @@ impl Daemon {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
         Ok(())
     }
-
-    /// Carries out what the core has to say.
-    async fn carry_out(&mut self) {
-        while let Some(update) = self.endpoint.poll_flow_update() {
-            let update = self.kernel_mapping.follow(update);
-            self.publish(update);
-        }
-        self.publish_mappers();
-        self.kernel.commit();
-        for (ulids, is_mapped) in self.kernel.take_remapped() {
-            // The link of the ULIDs may be the one that died: sockets keep a route all the same.
-            let anchored = if is_mapped {
-                self.host.set_anchor(ulids.local, ulids.peer, None).await
-            } else {
-                self.narrow_paths.forget(ulids);
-                self.host.remove_anchor(ulids.local, ulids.peer).await
-            };
-            if let Err(error) = anchored {
-                tracing::warn!(%ulids, %error, "no route is kept in reserve");
-            }
-        }
-        for narrow in std::mem::take(&mut self.narrow_paths.told) {
-            self.narrow(&narrow).await;
-        }
-        while let Some(transmit) = self.endpoint.poll_transmit() {
-            if let Err(error) = self.injector.send(&transmit) {
-                self.send_errors += 1;
-                let (source, destination) = (transmit.source, transmit.destination);
-                tracing::debug!(%source, %destination, %error, "cannot send");
-            }
-        }
-        while let Some(resend) = self.endpoint.poll_resend() {
-            if let Err(error) = self.injector.resend(&resend) {
-                self.send_errors += 1;
-                tracing::info!(%error, "cannot send again");
-            }
-        }
-        while let Some(event) = self.endpoint.poll_event() {
-            log::event(&event);
-            self.switches.note(&event);
-            if let Event::PairConfirmed { ulids, .. } = event {
-                self.kernel_mapping.look_again(ulids);
-            }
-            let report = EventReport::new(&event, clock::now());
-            if let Ok(line) = serde_json::to_string(&report) {
-                self.server.publish(&line);
-            }
-        }
-        while let Some(news) = self.kernel_mapping.poll_news() {
-            if let Ok(line) = serde_json::to_string(&news) {
-                self.server.publish(&line);
-            }
-        }
-    }
-
-    /// Tells of flows that are mapped by others than before.
-    fn publish_mappers(&mut self) {
-        while let Some(update) = self.kernel_mapping.poll_update() {
-            self.publish(update);
-        }
-    }
-
-    /// Tells the queue threads and the kernel's sets of a change.
-    fn publish(&mut self, update: FlowUpdate) {
-        // Threads first: a packet that a set sends to a queue finds its flow there.
-        for queue in &self.queues {
-            queue.update(update.clone());
-        }
-        match update {
-            FlowUpdate::Set(flow) => self.kernel.set(&flow),
-            FlowUpdate::Remove(flow) => self.kernel.remove(&flow),
-        }
-    }
-
-    async fn answer(&mut self, Asked { request, answer }: Asked) {
-        let now = clock::now();
-        let value = match request {
-            Request::Status => in_json(serde_json::to_value(self.status(now))),
-            Request::Contexts => return self.begin_listing(answer),
-            Request::Locators => match host::status(&self.config.host()).await {
-                Ok(locators) => in_json(self.with_preferences(locators)),
-                Err(error) => Err(error.to_string()),
-            },
-            Request::SetLocators(rule) => self.set_preference(&rule),
-            Request::Fork { name, pair } => self.fork(name, pair),
-            Request::EndFork(name) => self.end_fork(name),
-            Request::Monitor => Ok(serde_json::Value::Null),
-            Request::Switch(switch) => {
-                self.switches.begin(&mut self.endpoint, switch, answer, now);
-                return;
-            }
-            Request::Reload => self.reload().map_err(|error| error.to_string()),
-            Request::SetExploration {
-                policy: PolicyWord(policy),
-            } => {
-                self.endpoint.set_exploration(policy);
-                tracing::info!(%policy, "pairs are probed in another order");
-                Ok(serde_json::json!({ "exploration": policy.as_str() }))
-            }
-        };
-        let response = match value {
-            Ok(value) => Response::Ok(value),
-            Err(reason) => Response::Error(reason),
-        };
-        // A client that left needs no answer.
-        let _ = answer.send(response);
-    }
-
-    fn status(&self, now: Instant) -> StatusReport {
-        let census = self.endpoint.census();
-        let kernel = shimq_netfilter::queue::statistics().unwrap_or_default();
-        StatusReport {
-            schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION"),
-            uptime_s: now.since(self.started).as_secs(),
-            ruleset: self.kernel.statement().to_string(),
-            ruleset_losses: self.kernel.losses().0,
-            ruleset_lost: self.kernel.losses().1,
-            contexts: census.contexts,
-            established: census.established,
-            exploring: census.exploring,
-            mapped: census.mapped,
-            exploration: self.endpoint.exploration().as_str(),
-            locators: self.addresses(),
-            datapath: self.kernel_mapping.report(self.config.datapath_mode()),
-            queues: self
-                .queues
-                .iter()
-                .map(|queue| QueueReport::new(queue, &kernel))
-                .collect(),
-            counters: CountersReport::new(
-                self.endpoint.counters(),
-                self.send_errors,
-                self.kernel.polls(),
-            ),
-        }
-    }
 }
 
 fn open(backend: Backend, config: &QueueConfig) -> Result<Box<dyn Queue>, QueueError> {
@@ -518,10 +337,6 @@ fn open(backend: Backend, config: &QueueConfig) -> Result<Box<dyn Queue>, QueueE
         Backend::Batch => Box::new(BatchQueue::open(config)?),
         Backend::Plain => Box::new(PlainQueue::open(config)?),
     })
-}
-
-fn in_json(value: serde_json::Result<serde_json::Value>) -> Result<serde_json::Value, String> {
-    value.map_err(|error| error.to_string())
 }
 
 /// Sleeps until `due`; for ever if there is nothing to wait for.

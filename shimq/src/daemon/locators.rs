@@ -1,13 +1,63 @@
-//! Preferences of the running daemon: the configuration's, until the operator says otherwise.
+//! This host's locators in the running daemon, and how gladly it is reached at each: as the
+//! configuration says, until the operator says otherwise.
+
+use std::net::Ipv6Addr;
 
 use serde_json::Value;
+use shim6_core::LocalLocator;
 
 use super::Daemon;
 use crate::clock;
-use crate::host::LocatorStatus;
+use crate::host::{self, LocatorStatus, LocatorsChanged};
 use crate::preferences::{LocatorRule, PreferenceReport};
 
 impl Daemon {
+    /// Takes over this host's addresses, and tells endpoint, kernel and peers.
+    pub(super) fn handle_locators(&mut self, changed: &LocatorsChanged) {
+        let provable = |locator: &&host::LocalLocator| {
+            locator.key.is_some() || locator.pds.kind() != shim6_cga::Kind::Cga
+        };
+        let provable = || changed.locators.iter().filter(provable);
+        self.interfaces = provable()
+            .map(|locator| (locator.address, locator.interface_name.clone()))
+            .collect();
+        self.locators = provable()
+            .map(|locator| LocalLocator {
+                address: locator.address,
+                pds: locator.pds.clone(),
+                key: locator.key.clone(),
+                usable: locator.usable,
+                preference: self
+                    .preferences
+                    .of(locator.address, Some(&locator.interface_name)),
+            })
+            .collect();
+        let is_news = |_: &&host::LocalLocator| changed.doubtful.is_empty();
+        for locator in changed.locators.iter().filter(is_news) {
+            tracing::info!(
+                address = %locator.address,
+                interface = %locator.interface_name,
+                usable = locator.usable,
+                "locator"
+            );
+        }
+        let addresses = self.addresses();
+        self.kernel.set_identities(&addresses);
+        self.kernel_mapping.set_locators(&addresses);
+        self.injector.retain(&addresses);
+        let now = clock::now();
+        self.endpoint.handle_local_locators(now, &self.locators);
+        for &address in &changed.doubtful {
+            tracing::debug!(%address, "the way out has become doubtful");
+            self.endpoint.handle_doubtful_locator(now, address);
+        }
+    }
+
+    pub(super) fn addresses(&self) -> Vec<Ipv6Addr> {
+        let all = self.locators.iter();
+        all.map(|locator| locator.address).collect()
+    }
+
     /// Applies a rule and tells the peers; answers with what now holds for the locators it is about.
     pub(super) fn set_preference(&mut self, rule: &LocatorRule) -> Result<Value, String> {
         let subject = rule

@@ -1,0 +1,82 @@
+//! Carrying out what the core has to say: to queue threads and kernel, to the wire, to the operator.
+
+use shim6_core::{Event, FlowUpdate};
+
+use super::report::EventReport;
+use super::{Daemon, log};
+use crate::clock;
+
+impl Daemon {
+    /// Carries out what the core has to say.
+    pub(super) async fn carry_out(&mut self) {
+        while let Some(update) = self.endpoint.poll_flow_update() {
+            let update = self.kernel_mapping.follow(update);
+            self.publish(update);
+        }
+        self.publish_mappers();
+        self.kernel.commit();
+        for (ulids, is_mapped) in self.kernel.take_remapped() {
+            // The link of the ULIDs may be the one that died: sockets keep a route all the same.
+            let anchored = if is_mapped {
+                self.host.set_anchor(ulids.local, ulids.peer, None).await
+            } else {
+                self.narrow_paths.forget(ulids);
+                self.host.remove_anchor(ulids.local, ulids.peer).await
+            };
+            if let Err(error) = anchored {
+                tracing::warn!(%ulids, %error, "no route is kept in reserve");
+            }
+        }
+        for narrow in std::mem::take(&mut self.narrow_paths.told) {
+            self.narrow(&narrow).await;
+        }
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            if let Err(error) = self.injector.send(&transmit) {
+                self.send_errors += 1;
+                let (source, destination) = (transmit.source, transmit.destination);
+                tracing::debug!(%source, %destination, %error, "cannot send");
+            }
+        }
+        while let Some(resend) = self.endpoint.poll_resend() {
+            if let Err(error) = self.injector.resend(&resend) {
+                self.send_errors += 1;
+                tracing::info!(%error, "cannot send again");
+            }
+        }
+        while let Some(event) = self.endpoint.poll_event() {
+            log::event(&event);
+            self.switches.note(&event);
+            if let Event::PairConfirmed { ulids, .. } = event {
+                self.kernel_mapping.look_again(ulids);
+            }
+            let report = EventReport::new(&event, clock::now());
+            if let Ok(line) = serde_json::to_string(&report) {
+                self.server.publish(&line);
+            }
+        }
+        while let Some(news) = self.kernel_mapping.poll_news() {
+            if let Ok(line) = serde_json::to_string(&news) {
+                self.server.publish(&line);
+            }
+        }
+    }
+
+    /// Tells of flows that are mapped by others than before.
+    pub(super) fn publish_mappers(&mut self) {
+        while let Some(update) = self.kernel_mapping.poll_update() {
+            self.publish(update);
+        }
+    }
+
+    /// Tells the queue threads and the kernel's sets of a change.
+    pub(super) fn publish(&mut self, update: FlowUpdate) {
+        // Threads first: a packet that a set sends to a queue finds its flow there.
+        for queue in &self.queues {
+            queue.update(update.clone());
+        }
+        match update {
+            FlowUpdate::Set(flow) => self.kernel.set(&flow),
+            FlowUpdate::Remove(flow) => self.kernel.remove(&flow),
+        }
+    }
+}
