@@ -5,6 +5,7 @@ use std::io;
 use std::net::Ipv6Addr;
 
 use aya::EbpfError;
+use aya::programs::ProgramError;
 use rustix::io::Errno;
 
 /// Why a rewriter cannot be had, or cannot take a flow.
@@ -65,7 +66,13 @@ impl BpfError {
     /// Takes "not permitted" out of what the loader reports, wherever it hides.
     pub(crate) fn from_load(doing: &'static str, error: impl Into<EbpfError>) -> Self {
         let error = error.into();
-        let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+        // The verifier says EACCES, too, but has something to say.
+        let refused = matches!(
+            &error,
+            EbpfError::ProgramError(ProgramError::LoadError { verifier_log, .. })
+                if !verifier_log.to_string().is_empty()
+        );
+        let mut cause: Option<&(dyn Error + 'static)> = if refused { None } else { Some(&error) };
         while let Some(current) = cause {
             if let Some(io) = current.downcast_ref::<io::Error>()
                 && let Some(Errno::PERM | Errno::ACCESS) = Errno::from_io_error(io)
