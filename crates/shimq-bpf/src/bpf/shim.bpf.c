@@ -157,6 +157,23 @@ static __always_inline void note(struct tally *tally, __u64 octets)
 	tally->last = bpf_ktime_get_boot_ns();
 }
 
+// The first octets of an IPv6 packet, at least so many; null if it has fewer. No pointer from before
+// is good afterwards.
+static __always_inline void *headers(struct __sk_buff *skb, __u32 length)
+{
+	void *start = (void *)(long)skb->data;
+
+	length += ETH_HLEN;
+	if (start + length > (void *)(long)skb->data_end) {
+		if (bpf_skb_pull_data(skb, length))
+			return NULL;
+		start = (void *)(long)skb->data;
+		if (start + length > (void *)(long)skb->data_end)
+			return NULL;
+	}
+	return start + ETH_HLEN;
+}
+
 // Where the Shim6 header goes: behind headers that routers look at (RFC 5533 section 4.6).
 struct position {
 	__u32 offset; // octets from the end of the IPv6 header
@@ -182,8 +199,10 @@ static __always_inline int find_position(struct __sk_buff *skb, struct position 
 	return next_header == ROUTING || position->offset > OPTIONS_MAX ? -1 : 0;
 }
 
-// Moves options to before the room that was made for the Shim6 header, and has them point to it.
-static __always_inline int advance_options(struct __sk_buff *skb, __u32 length)
+// Moves options to before the room that was made for the Shim6 header, has them point to it, and
+// writes it behind them.
+static __always_inline int advance_options(struct __sk_buff *skb, __u32 length,
+					   const struct payload_ext *ext)
 {
 	const __u32 end = ETH_HLEN + sizeof(struct ipv6);
 	// Kernels before 6.3 insist on octets that are set, as many as there could be.
@@ -194,7 +213,8 @@ static __always_inline int advance_options(struct __sk_buff *skb, __u32 length)
 	    bpf_skb_load_bytes(skb, end + sizeof(struct payload_ext), options, length))
 		return -1;
 	options[0] = SHIM6;
-	return bpf_skb_store_bytes(skb, end, options, length, 0);
+	return bpf_skb_store_bytes(skb, end, options, length, 0) ||
+	       bpf_skb_store_bytes(skb, end + length, ext, sizeof(*ext), 0);
 }
 
 SEC("classifier")
@@ -202,22 +222,23 @@ int shim_send(struct __sk_buff *skb)
 {
 	struct bpf_redir_neigh next_hop = {.nh_family = AF_INET6};
 	struct position position = {};
-	struct payload_ext ext;
-	struct ipv6 ip;
+	struct payload_ext ext = {};
 	struct sending *flow;
 	struct account *account;
+	struct tagged *packet;
 	struct ulids ulids;
 	__u32 index;
 
-	if (skb->protocol != bpf_htons(ETH_P_IPV6) ||
-	    bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)))
+	// Headers are read and written where they are: a helper for each costs as much as the lookup.
+	packet = headers(skb, sizeof(packet->ip));
+	if (skb->protocol != bpf_htons(ETH_P_IPV6) || !packet)
 		return drop(DROP_NOT_MAPPED);
-	ulids.local = ip.source;
-	ulids.peer = ip.destination;
+	ulids.local = packet->ip.source;
+	ulids.peer = packet->ip.destination;
 	flow = bpf_map_lookup_elem(&by_ulids, &ulids);
 	if (!flow)
 		return drop(DROP_NOT_MAPPED);
-	position.next_header = ip.next_header;
+	position.next_header = packet->ip.next_header;
 	if (find_position(skb, &position))
 		return drop(DROP_ROUTING_HEADER);
 	if (position.next_header == SHIM6)
@@ -233,19 +254,20 @@ int shim_send(struct __sk_buff *skb)
 	// The transport checksum, done or yet to be done, covers the ULIDs and does not change.
 	if (bpf_skb_adjust_room(skb, sizeof(ext), BPF_ADJ_ROOM_NET, 0))
 		return drop(DROP_NO_ROOM);
-	if (!position.offset)
-		ip.next_header = SHIM6;
-	else if (advance_options(skb, position.offset))
-		return drop(DROP_NO_ROOM);
-	ip.payload_length = bpf_htons(bpf_ntohs(ip.payload_length) + sizeof(ext));
-	ip.source = flow->local_locator;
-	ip.destination = flow->peer_locator;
 	ext.next_header = position.next_header;
-	ext.hdr_ext_len = 0;
 	__builtin_memcpy(ext.tag, flow->peer_tag, sizeof(ext.tag));
-	if (bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), 0) ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN + sizeof(ip) + position.offset, &ext, sizeof(ext), 0))
+	if (position.offset && advance_options(skb, position.offset, &ext))
 		return drop(DROP_NO_ROOM);
+	packet = headers(skb, sizeof(*packet));
+	if (!packet)
+		return drop(DROP_NO_ROOM);
+	if (!position.offset) {
+		packet->ip.next_header = SHIM6;
+		packet->ext = ext;
+	}
+	packet->ip.payload_length = bpf_htons(bpf_ntohs(packet->ip.payload_length) + sizeof(ext));
+	packet->ip.source = flow->local_locator;
+	packet->ip.destination = flow->peer_locator;
 
 	// With the next hop given, the kernel looks up no route: one would cost as much as the rest of
 	// this, and it may lead back to shim0 where the peer's locator is its ULID.
@@ -259,35 +281,40 @@ int shim_receive(struct __sk_buff *skb)
 	struct receiving *flow;
 	struct account *account;
 	struct arrival arrival = {};
-	struct tagged packet;
+	struct payload_ext ext;
+	struct tagged *packet;
+	struct ipv6 ip;
 	__u8 mac[ETH_ALEN];
 	__u32 index;
 
 	// Frames for others reach a device that listens to all; those with a VLAN tag belong to the
 	// VLAN's own interface.
-	if (skb->protocol != bpf_htons(ETH_P_IPV6) || skb->pkt_type != PACKET_HOST || skb->vlan_present ||
-	    bpf_skb_load_bytes(skb, ETH_HLEN, &packet, sizeof(packet)))
+	if (skb->protocol != bpf_htons(ETH_P_IPV6) || skb->pkt_type != PACKET_HOST || skb->vlan_present)
 		return TC_ACT_UNSPEC;
-	if (packet.ip.next_header != SHIM6 || packet.ext.hdr_ext_len != 0 ||
-	    !(packet.ext.tag[0] & P_BIT))
+	packet = headers(skb, sizeof(packet->ip));
+	if (!packet || packet->ip.next_header != SHIM6)
 		return TC_ACT_UNSPEC;
-	arrival.locator = packet.ip.destination;
-	__builtin_memcpy(arrival.local_tag, packet.ext.tag, sizeof(arrival.local_tag));
+	packet = headers(skb, sizeof(*packet));
+	if (!packet || packet->ext.hdr_ext_len != 0 || !(packet->ext.tag[0] & P_BIT))
+		return TC_ACT_UNSPEC;
+	ip = packet->ip;
+	ext = packet->ext;
+	arrival.locator = ip.destination;
+	__builtin_memcpy(arrival.local_tag, ext.tag, sizeof(arrival.local_tag));
 	flow = bpf_map_lookup_elem(&by_tag, &arrival);
 	if (!flow)
 		return TC_ACT_UNSPEC;
 
-	if (bpf_skb_adjust_room(skb, -(__s32)sizeof(packet.ext), BPF_ADJ_ROOM_NET, 0))
+	if (bpf_skb_adjust_room(skb, -(__s32)sizeof(ext), BPF_ADJ_ROOM_NET, 0))
 		return TC_ACT_SHOT;
-	packet.ip.next_header = packet.ext.next_header;
-	packet.ip.payload_length =
-		bpf_htons(bpf_ntohs(packet.ip.payload_length) - sizeof(packet.ext));
-	packet.ip.source = flow->peer_ulid;
-	packet.ip.destination = flow->local_ulid;
+	ip.next_header = ext.next_header;
+	ip.payload_length = bpf_htons(bpf_ntohs(ip.payload_length) - sizeof(ext));
+	ip.source = flow->peer_ulid;
+	ip.destination = flow->local_ulid;
 	for (int octet = 0; octet < ETH_ALEN; octet++)
 		mac[octet] = shim0_mac[octet];
 	// A sum that the device took over all octets follows the change; the link layer is not in it.
-	if (bpf_skb_store_bytes(skb, ETH_HLEN, &packet.ip, sizeof(packet.ip), BPF_F_RECOMPUTE_CSUM) ||
+	if (bpf_skb_store_bytes(skb, ETH_HLEN, &ip, sizeof(ip), BPF_F_RECOMPUTE_CSUM) ||
 	    bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), mac, sizeof(mac), 0))
 		return TC_ACT_SHOT;
 
