@@ -93,7 +93,9 @@ impl Network {
             let mut commands = vec!["link set lo up".to_owned()];
             for (index, link) in (0..).zip(LINKS) {
                 commands.push(format!("link set {link} up"));
-                commands.push(format!("address add {}/64 dev {link}", side.address(index)));
+                let address = side.address(index);
+                // Usable at once, however late the kernel gets round to it.
+                commands.push(format!("address add {address}/64 dev {link} nodad"));
             }
             network.ip(side, &commands)?;
         }
