@@ -47,8 +47,8 @@ pub struct Drops {
     pub not_mapped: u64,
     /// It has a Shim6 header already: a message, or payload that is mapped to this ULID pair.
     pub shim6: u64,
-    /// A Routing header comes first, or more than 64 octets of Hop-by-Hop Options.
-    pub routing_header: u64,
+    /// More than 128 octets of Hop-by-Hop Options, Routing header and the options between them come first.
+    pub headers: u64,
     /// Larger than the link, and cannot be segmented once tagged.
     pub not_segmented: u64,
     /// The kernel had no memory for 8 octets more.
@@ -65,18 +65,18 @@ impl Drops {
         [
             ("not-mapped", self.not_mapped),
             ("shim6-header", self.shim6),
-            ("routing-header", self.routing_header),
+            ("headers-too-long", self.headers),
             ("not-segmented", self.not_segmented),
             ("no-room", self.no_room),
         ]
     }
 
     pub(crate) fn from_counts(counts: [u64; Self::REASONS]) -> Self {
-        let [not_mapped, shim6, routing_header, not_segmented, no_room] = counts;
+        let [not_mapped, shim6, headers, not_segmented, no_room] = counts;
         Self {
             not_mapped,
             shim6,
-            routing_header,
+            headers,
             not_segmented,
             no_room,
         }

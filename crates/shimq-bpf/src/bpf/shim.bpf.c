@@ -29,7 +29,7 @@
 #define SHIM6 140
 #define P_BIT 0x80
 
-#define OPTIONS_MAX 64 // octets of Hop-by-Hop options that are carried over, headers included
+#define HEADERS_MAX 128 // octets of headers before the Shim6 header that are carried over
 
 struct address {
 	__be32 words[4];
@@ -103,7 +103,7 @@ struct account {
 enum drop {
 	DROP_NOT_MAPPED,     // no flow of this ULID pair, or no IPv6 at all
 	DROP_SHIM6,	     // a Shim6 header is there already, and the packet on its way to its locators
-	DROP_ROUTING_HEADER, // the Shim6 header would have to go behind a Routing header, or long options
+	DROP_HEADERS,	     // the Shim6 header would have to go behind too many octets, or cut off ones
 	DROP_NOT_SEGMENTED,  // larger than the link, and nobody could segment it later
 	DROP_NO_ROOM,	     // the packet could not grow
 	DROPS,
@@ -177,43 +177,51 @@ static __always_inline void *headers(struct __sk_buff *skb, __u32 length)
 // Where the Shim6 header goes: behind headers that routers look at (RFC 5533 section 4.6).
 struct position {
 	__u32 offset; // octets from the end of the IPv6 header
+	__u32 before; // where the last of those headers starts, likewise
 	__u8 next_header;
 };
 
-// Finds it behind Hop-by-Hop options, if there are any. Not behind a Routing header, nor behind
-// Destination options that come before one.
+// Finds it behind Hop-by-Hop options, Destination options that come before a Routing header, and
+// that, each at most once and in this order (RFC 8200 section 4.1).
 static __always_inline int find_position(struct __sk_buff *skb, struct position *position)
 {
 	const __u32 end = ETH_HLEN + sizeof(struct ipv6);
-	__u8 header[2], next_header = position->next_header;
+	__u8 header[2];
 
-	if (next_header == HOP_BY_HOP) {
-		if (bpf_skb_load_bytes(skb, end, header, sizeof(header)))
+#pragma unroll
+	for (int headers = 0; headers < 3; headers++) {
+		if (position->next_header != HOP_BY_HOP && position->next_header != ROUTING &&
+		    position->next_header != DESTINATION_OPTIONS)
+			return 0;
+		if (bpf_skb_load_bytes(skb, end + position->offset, header, sizeof(header)))
 			return -1;
-		position->offset = (header[1] + 1) * 8;
-		position->next_header = next_header = header[0];
+		if (position->next_header == DESTINATION_OPTIONS && header[0] != ROUTING)
+			return 0;
+		position->before = position->offset;
+		position->offset += (header[1] + 1) * 8;
+		position->next_header = header[0];
+		if (position->offset > HEADERS_MAX)
+			return -1;
 	}
-	if (next_header == DESTINATION_OPTIONS &&
-	    bpf_skb_load_bytes(skb, end + position->offset, &next_header, 1))
-		return -1;
-	return next_header == ROUTING || position->offset > OPTIONS_MAX ? -1 : 0;
+	return position->next_header == HOP_BY_HOP || position->next_header == ROUTING ? -1 : 0;
 }
 
-// Moves options to before the room that was made for the Shim6 header, has them point to it, and
-// writes it behind them.
-static __always_inline int advance_options(struct __sk_buff *skb, __u32 length,
+// Moves the headers before the position to before the room that was made for the Shim6 header, has
+// the last of them point to it, and writes it behind them.
+static __always_inline int advance_headers(struct __sk_buff *skb, const struct position *position,
 					   const struct payload_ext *ext)
 {
 	const __u32 end = ETH_HLEN + sizeof(struct ipv6);
+	__u32 length = position->offset, before = position->before;
 	// Kernels before 6.3 insist on octets that are set, as many as there could be.
-	__u8 options[OPTIONS_MAX] = {0};
+	__u8 headers[HEADERS_MAX] = {0};
 
 	// The verifier has to see the bounds here.
-	if (length < 8 || length > OPTIONS_MAX ||
-	    bpf_skb_load_bytes(skb, end + sizeof(struct payload_ext), options, length))
+	if (length < 8 || length > HEADERS_MAX || before >= HEADERS_MAX ||
+	    bpf_skb_load_bytes(skb, end + sizeof(*ext), headers, length))
 		return -1;
-	options[0] = SHIM6;
-	return bpf_skb_store_bytes(skb, end, options, length, 0) ||
+	headers[before] = SHIM6;
+	return bpf_skb_store_bytes(skb, end, headers, length, 0) ||
 	       bpf_skb_store_bytes(skb, end + length, ext, sizeof(*ext), 0);
 }
 
@@ -240,7 +248,7 @@ int shim_send(struct __sk_buff *skb)
 		return drop(DROP_NOT_MAPPED);
 	position.next_header = packet->ip.next_header;
 	if (find_position(skb, &position))
-		return drop(DROP_ROUTING_HEADER);
+		return drop(DROP_HEADERS);
 	if (position.next_header == SHIM6)
 		return drop(DROP_SHIM6);
 	if (skb->gso_size)
@@ -256,7 +264,7 @@ int shim_send(struct __sk_buff *skb)
 		return drop(DROP_NO_ROOM);
 	ext.next_header = position.next_header;
 	__builtin_memcpy(ext.tag, flow->peer_tag, sizeof(ext.tag));
-	if (position.offset && advance_options(skb, position.offset, &ext))
+	if (position.offset && advance_headers(skb, &position, &ext))
 		return drop(DROP_NO_ROOM);
 	packet = headers(skb, sizeof(*packet));
 	if (!packet)
