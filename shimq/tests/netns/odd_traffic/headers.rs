@@ -87,14 +87,14 @@ const CHAINS: [(&str, u8, &[u8], &[u8]); 5] = [
     (
         "All that routers look at, and options for the end",
         HOP_BY_HOP,
-        &[
+        [
             [DESTINATION_OPTIONS, 0, 1, 4, 0, 0, 0, 0],
             [ROUTING, 0, 1, 4, 0, 0, 0, 0],
             [DESTINATION_OPTIONS, 0, 253, 0, 0, 0, 0, 0],
             [UDP, 0, 1, 4, 0, 0, 0, 0],
         ]
         .as_flattened(),
-        &[
+        [
             [DESTINATION_OPTIONS, 0, 1, 4, 0, 0, 0, 0],
             [ROUTING, 0, 1, 4, 0, 0, 0, 0],
             [SHIM6, 0, 253, 0, 0, 0, 0, 0],
