@@ -27,7 +27,10 @@ fn check(rule: &InterfaceRule, earlier: &[InterfaceRule]) -> Result<(), ConfigEr
         let name = format!("{:?}", rule.name);
         return refuse("interface.name", name, "the name of an interface, or eth*");
     }
-    if earlier.iter().any(|other| covers(&other.name, &rule.name)) {
+    if earlier
+        .iter()
+        .any(|other| host::matches(&other.name, &rule.name))
+    {
         return refuse(
             "interface.name",
             rule.name.clone(),
@@ -54,13 +57,6 @@ fn check(rule: &InterfaceRule, earlier: &[InterfaceRule]) -> Result<(), ConfigEr
         return refuse("interface.sec", sec.to_string(), "0, 1 or 2 (RFC 4982 §5)");
     }
     Ok(())
-}
-
-/// Whether every interface that `later` names is one that `earlier` names.
-fn covers(earlier: &str, later: &str) -> bool {
-    earlier
-        .strip_suffix('*')
-        .map_or(earlier == later, |beginning| later.starts_with(beginning))
 }
 
 /// An absolute path, or the mere name of a key file as the state directory has them.

@@ -61,7 +61,9 @@ impl Former {
     ) -> Result<Self, HostError> {
         let mut formed = Formed::default();
         for interface in store.formed_interfaces()? {
-            let owner = owners.of(&interface);
+            let Some(owner) = owners.of(&interface) else {
+                continue;
+            };
             for (address, pds) in store.formed(&interface)? {
                 if owner.can_have_formed(&pds) {
                     formed.insert(&interface, address, Arc::new(pds));
@@ -138,8 +140,11 @@ impl Former {
             }
             self.formed.choose(place);
             let is_missing = self.formed.current(place).is_none();
-            if is_missing && state.settled && !self.searches.runs_for(place) {
-                let owner = self.owners.of(&place.0);
+            if is_missing
+                && state.settled
+                && !self.searches.runs_for(place)
+                && let Some(owner) = self.owners.of(&place.0)
+            {
                 self.searches
                     .start(vec![place.clone()], owner, &mut self.rng);
             }
@@ -154,8 +159,9 @@ impl Former {
             };
             if *self.due.entry(number).or_insert(now + ADVERTISED_BY) <= now {
                 self.due.remove(&number);
-                let owner = self.owners.of(&over[0].0);
-                self.searches.start(over, owner, &mut self.rng);
+                if let Some(owner) = self.owners.of(&over[0].0) {
+                    self.searches.start(over, owner, &mut self.rng);
+                }
             }
         }
     }

@@ -97,6 +97,16 @@ impl InterfaceChoice {
         let listed = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, name));
         (self.allow.is_empty() || listed(&self.allow)) && !listed(&self.deny)
     }
+
+    /// Whether each interface that can be used has a rule.
+    fn is_covered_by(&self, rules: &[InterfaceRule]) -> bool {
+        let covered = |name: &str| rules.iter().any(|rule| matches(&rule.name, name));
+        if self.allow.is_empty() {
+            covered("*")
+        } else {
+            self.allow.iter().all(|name| covered(name))
+        }
+    }
 }
 
 /// Whether `pattern` can be the name of an interface, or the beginning of several with a `*` behind it.
@@ -105,7 +115,8 @@ pub(crate) fn is_interface_pattern(pattern: &str) -> bool {
     !pattern.is_empty() && !stem.contains(['*', '/'])
 }
 
-/// Whether `pattern`, of that form, stands for the interface `name`.
+/// Whether `pattern`, of that form, stands for the interface `name`; for all that `name` stands for if
+/// that is a pattern itself.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     pattern
         .strip_suffix('*')

@@ -1,8 +1,9 @@
 //! Whose addresses are formed on an interface: how they are proven, their key and their Sec value.
 //!
 //! Decides which of these an interface has: those of the first rule that its name matches, for the rest
-//! those of the host. A key of the state directory is made when it is first needed; one that lies
-//! elsewhere is managed by somebody else, and has to be there.
+//! those of the host. A key of the state directory is made when it is first needed, so a host whose
+//! interfaces all have sets on a nonce has none; one that lies elsewhere is managed by somebody else, and
+//! has to be there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -112,8 +113,8 @@ pub(super) type SetNumber = usize;
 
 /// The owners of this host's addresses.
 pub(super) struct Owners {
-    /// On interfaces that no rule is about.
-    host: Owner,
+    /// On interfaces that no rule is about; `None` if none of these is used.
+    host: Option<Owner>,
     /// With the interfaces that they are for.
     rules: Vec<(String, Owner)>,
 }
@@ -130,9 +131,11 @@ impl Owners {
         store: &Store,
         rng: &mut ChaCha20Rng,
     ) -> Result<Self, HostError> {
+        let is_covered = config.interfaces.is_covered_by(&config.rules);
+        let host_file = (!is_covered).then_some(Path::new(KEY_FILE));
         let files = config.rules.iter().filter_map(InterfaceRule::key_file);
         let mut found = BTreeMap::new();
-        for file in std::iter::once(Path::new(KEY_FILE)).chain(files) {
+        for file in host_file.into_iter().chain(files) {
             let key = store.key(file)?;
             if key.is_none() && file.is_absolute() {
                 return Err(HostError::NoSuchKey(file.to_owned()));
@@ -151,10 +154,9 @@ impl Owners {
             let key: &Arc<SigningKey> = &keys[file];
             Arc::clone(key)
         };
-        let host_key = key(Path::new(KEY_FILE));
         let owner = |proof, sec| {
             // Refuses a Sec value without a generation procedure before any address is touched.
-            Search::new(host_key.public_key(), &[], sec, Modifier::default())?;
+            Search::new(&[], &[], sec, Modifier::default())?;
             Ok::<_, HostError>(Owner { proof, sec })
         };
         let rules = config.rules.iter().map(|rule| {
@@ -168,27 +170,30 @@ impl Owners {
         });
         Ok(Self {
             rules: rules.collect::<Result<_, HostError>>()?,
-            host: owner(Proof::Cga(Arc::clone(&host_key)), config.sec)?,
+            host: host_file
+                .map(|file| owner(Proof::Cga(key(file)), config.sec))
+                .transpose()?,
         })
     }
 
-    /// Whose the addresses on the interface with this name are.
-    pub(super) fn of(&self, interface: &str) -> &Owner {
+    /// Whose the addresses on the interface with this name are; `None` if it is not used.
+    pub(super) fn of(&self, interface: &str) -> Option<&Owner> {
         let rule = self.rules.iter().find(|(name, _)| matches(name, interface));
-        rule.map_or(&self.host, |(_, owner)| owner)
+        rule.map(|(_, owner)| owner).or(self.host.as_ref())
     }
 
     /// Which set the addresses on the interface with this name are formed into: interfaces with the
     /// same kind, key and Sec value share one, whatever rules say so. `None` if into none.
     pub(super) fn set_of(&self, interface: &str) -> Option<SetNumber> {
-        let owner = self.of(interface);
+        let owner = self.of(interface)?;
         let mut owners = self.rules.iter().map(|(_, owner)| owner);
         owners.position(|other| owner.shares_a_set_with(other))
     }
 
     /// The keys of all; that of the host first.
     pub(super) fn keys(&self) -> Vec<Arc<SigningKey>> {
-        let owners = std::iter::once(&self.host).chain(self.rules.iter().map(|(_, owner)| owner));
+        let rules = self.rules.iter().map(|(_, owner)| owner);
+        let owners = self.host.iter().chain(rules);
         owners.filter_map(Owner::key).cloned().collect()
     }
 }

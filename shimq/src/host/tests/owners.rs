@@ -9,7 +9,7 @@ use shim6_cga::{SigningKey, verify_cga};
 
 use super::super::store::Store;
 use super::super::{
-    AddressKind, Host, HostConfig, HostError, InterfaceRule, LocalLocator, release,
+    AddressKind, Host, HostConfig, HostError, InterfaceChoice, InterfaceRule, LocalLocator, release,
 };
 use super::namespace::{alone, ip};
 use super::{config, network, start, traces, two_links, usable};
@@ -85,6 +85,21 @@ fn an_interface_has_the_key_and_the_sec_value_of_the_first_rule_that_it_matches(
         assert_eq!(usable(&mut changes, 2).await, locators, "after a restart");
         host.stop().await.unwrap();
     });
+}
+
+#[test]
+fn the_host_s_own_key_is_for_what_can_be_used_and_has_no_rule() {
+    let rules = [rule("eth*", None, None), rule("wlan0", None, None)];
+    let covered = |allow: &[&str]| {
+        let allow = allow.iter().map(|&name| name.to_owned()).collect();
+        let choice = InterfaceChoice {
+            allow,
+            ..InterfaceChoice::default()
+        };
+        choice.is_covered_by(&rules)
+    };
+    assert!(covered(&["eth0", "wlan0"]) && covered(&["eth*"]));
+    assert!(!covered(&[]) && !covered(&["e*"]) && !covered(&["eth0", "wlan*"]));
 }
 
 #[test]

@@ -53,6 +53,12 @@ fn one_set_spans_the_links_of_its_kind_and_outlives_restarts() {
                 assert_eq!(locator.pds.kind(), formed);
                 assert_eq!(locator.key.is_some(), formed == Kind::CgaCompatibleHba);
             }
+            let has_key = state.path().join("key.pem").exists();
+            assert_eq!(
+                has_key,
+                formed == Kind::CgaCompatibleHba,
+                "made for nothing"
+            );
             host.stop().await.unwrap();
 
             // As after a reboot.
