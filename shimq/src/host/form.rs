@@ -20,6 +20,7 @@ use rand_chacha::ChaCha20Rng;
 use shim6_cga::{CgaError, Pds, next_collision};
 
 use super::advertised::Advertised;
+use super::forgetting::Presence;
 use super::formed::{Formed, Place};
 use super::lifetime::{Lifetime, Lifetimes};
 use super::netlink::Kernel;
@@ -43,6 +44,7 @@ pub(super) struct Former {
     /// Where prefixes come from; `None` if from the addresses of others.
     advertised: Option<Advertised>,
     formed: Formed,
+    presence: Presence,
     searches: Searches,
     /// Where each address that was tried is somebody else's.
     given_up: BTreeSet<Place>,
@@ -83,6 +85,7 @@ impl Former {
             rng,
             advertised,
             formed,
+            presence: Presence::default(),
             searches: Searches::new(),
             given_up: BTreeSet::new(),
             due: BTreeMap::new(),
@@ -113,6 +116,7 @@ impl Former {
             self.handle_duplicate(snapshot, (address.interface, address.address))
                 .await?;
         }
+        self.presence.look(snapshot, &mut self.formed, &self.store);
         let prefixes = self.prefixes(snapshot, choice);
         let named = prefixes.iter().filter_map(|(&(index, prefix), state)| {
             let interface = snapshot.interfaces.get(&index)?;

@@ -100,6 +100,17 @@ impl Formed {
         described.collect()
     }
 
+    /// The addresses that were formed together, with their interfaces: each set, and each CGA alone.
+    pub(super) fn groups(&self) -> Vec<Vec<(String, Ipv6Addr)>> {
+        let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (key, pds) in &self.addresses {
+            let alone = pds.multi_prefix().is_none().then_some(key.1);
+            let group = groups.entry((set_parameters(pds), alone)).or_default();
+            group.push(key.clone());
+        }
+        groups.into_values().collect()
+    }
+
     /// Has new connections get the last address that was formed at a place.
     pub(super) fn choose(&mut self, place: &Place) {
         if !self.current.contains_key(place) {

@@ -14,7 +14,7 @@ use super::lifetime::Lifetime;
 
 /// So many addresses are held; those that went first give way. More than the contexts of a host that
 /// moves from network to network can live on.
-const MAX: usize = 32;
+pub(super) const MAX: usize = 32;
 
 /// A locator, and how long its address is valid.
 pub(super) type Valid = (LocalLocator, Lifetime);

@@ -6,6 +6,7 @@
 //! * [`form`]: one address for each global or unique local /64 prefix of the chosen interfaces;
 //! * [`owner`]: of which kind and with which key, interface by interface;
 //! * [`formed`]: what was formed, and which of it is for new connections;
+//! * [`forgetting`]: and which of it is kept after the host has left a network;
 //! * [`searches`]: modifiers, on other threads;
 //! * [`advertised`]: these prefixes, where shimq forms addresses in place of the kernel;
 //! * [`prefer`]: new outgoing connections choose it;
@@ -27,6 +28,7 @@ mod advertised;
 mod anchor;
 mod autoconf;
 mod error;
+mod forgetting;
 mod form;
 mod formed;
 mod held;

@@ -19,6 +19,7 @@ use std::io::{self, ErrorKind, Write};
 use std::net::Ipv6Addr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use shim6_cga::{Kind, Pds, SigningKey, verify_cga, verify_hba};
@@ -118,7 +119,21 @@ impl Store {
             .map_err(HostError::store(&path))
     }
 
-    /// Forgets an address that turned out to be somebody else's.
+    /// Notes that an address that was formed is there, or was until now.
+    pub(super) fn touch_formed(&self, interface: &str, address: Ipv6Addr) -> Result<(), HostError> {
+        let path = parameters_path(&self.formed_directory(interface), address);
+        File::open(&path)
+            .and_then(|file| file.set_modified(SystemTime::now()))
+            .map_err(HostError::store(&path))
+    }
+
+    /// When an address that was formed was there last, as far as that was noted.
+    pub(super) fn formed_time(&self, interface: &str, address: Ipv6Addr) -> Option<SystemTime> {
+        let path = parameters_path(&self.formed_directory(interface), address);
+        fs::metadata(path).and_then(|file| file.modified()).ok()
+    }
+
+    /// Forgets an address: it turned out to be somebody else's, or was not there for long.
     pub(super) fn remove_formed(
         &self,
         interface: &str,

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod advertised;
+mod forgetting;
 mod namespace;
 mod owners;
 mod routes;
