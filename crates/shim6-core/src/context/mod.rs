@@ -2,10 +2,14 @@
 //!
 //! The STATEs' handlers are methods of [`crate::Endpoint`], because nearly each of them looks at
 //! other contexts or answers without one; they are grouped here by what they are for:
-//! [`creation`], [`initiate`] and [`respond`] (I1, R1, I2, R2), [`establish`] (what both ends do alike),
-//! [`exchange`] (repetition), [`fork`], [`recover`] (R1bis, I2bis), [`update`], [`liveness`] (REAP), [`locators`]
-//! (what a peer claims and proves), [`preference`] (what it likes), [`silence`] (suspecting a pair before REAP does),
-//! [`search`] (one search for many contexts).
+//!
+//! - to have a context: [`creation`], [`initiate`] and [`respond`] (I1, R1, I2, R2), [`establish`]
+//!   (what both ends do alike), [`exchange`] (repetition), [`recover`] (R1bis, I2bis), [`fork`];
+//! - to know the peer's locators and tell ours: [`locators`] (what a peer claims and proves),
+//!   [`update`], [`preference`] (what it likes);
+//! - to be on a pair that works: [`liveness`] (what REAP finds out), [`silence`] (suspecting a pair
+//!   before REAP does), [`search`] (one search for many contexts), [`stay`] (when a pair may be left
+//!   for a better one), [`switch`] (because somebody wants it).
 
 mod creation;
 mod establish;

@@ -2,13 +2,13 @@
 //!
 //! A failure that takes the pair of one context takes those of others between the same addresses. The
 //! first of them explores as RFC 5534 §4.3 has it, and others that come to suspect theirs leave it to
-//! that one for a while, and stay Operational. When a pair is
-//! found, each of them explores with that pair first; and whoever explores meanwhile, perhaps at long
-//! intervals by now, probes it at once.
+//! that one for a while, and stay Operational. When a pair is found, each of them explores with that
+//! pair first; and whoever explores meanwhile, perhaps at long intervals by now, probes it at once.
 //!
 //! Nothing is proven by it. A Probe belongs to its context, so each sends one of its own and moves when
-//! that was answered: what is shared is where to look. Nor does anybody depend on a leader: whoever leaves
-//! it to others asks for itself after [`PATIENCE`], and explores in any case when its Send Timer expires.
+//! that was answered: what is shared is where to look. Nor does anybody depend on a leader: whoever
+//! leaves it to others asks for itself after [`PATIENCE`], and explores in any case when its Send Timer
+//! expires.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
