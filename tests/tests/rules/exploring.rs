@@ -42,6 +42,26 @@ fn probe(subject: &Subject, state: ProbeState, received: Vec<ProbeReport>) -> Me
     })
 }
 
+/// Longer makes every recovery longer, and what comes later is told of in the answer to the next probe.
+#[test]
+fn a_pair_that_was_silent_for_a_send_timeout_is_asked_for_one_round_trip() {
+    let (mut subject, peer) = (Subject::new(), Peer::hba(2));
+    let ulids = ulids(&subject, &peer);
+    let i1 = subject.begin(ulids);
+    let i2 = subject.hear_r1(ulids.into(), i1.initiator_nonce);
+    let trip = Duration::from_millis(200);
+    subject.wait(trip);
+    let r2 = peer.r2(i2.initiator_nonce, peer.options());
+    subject.hear(ulids.into(), &r2);
+    subject.send_payload(ulids);
+    let sent = subject.wait(secs(16));
+    let (first, _, _) = probes(&sent)[0];
+    let (elsewhere, _, _) = explored(&sent, ulids.into())[0];
+    assert_eq!(elsewhere.since(first), trip);
+    let asked = probes(&sent).len() - explored(&sent, ulids.into()).len();
+    assert_eq!(asked, 8);
+}
+
 //= https://www.rfc-editor.org/rfc/rfc5534#section-4.3
 //= type=test
 //= id=R-014

@@ -76,13 +76,17 @@ impl Reap {
 
     /// Asks `pair` before any other, as often as it takes to tell loss from failure, in the time that an
     /// answer may need.
+    ///
+    /// Where it was silent for a whole Send Timeout that is the time that an answer needs on average: one
+    /// that takes longer is not lost, for the peer tells of it in its answer to the next probe.
     pub(super) fn ask_first(&mut self, pair: LocatorPair, cause: Cause, cx: &Surroundings<'_>) {
-        let count = if cause == Cause::SendTimeout {
-            QUESTIONS_MAX
+        let trip = self.round_trip();
+        let (count, time) = if cause == Cause::SendTimeout {
+            (QUESTIONS_MAX, trip.smoothed())
         } else {
-            (QUESTIONS_MIN + cx.false_alarms).min(QUESTIONS_MAX)
+            let count = QUESTIONS_MIN + cx.false_alarms;
+            (count.min(QUESTIONS_MAX), trip.nearly_always())
         };
-        let time = self.round_trip().nearly_always();
         let time = time.max(cx.config.test_timeout);
         let time = time.min(cx.config.initial_probe_timeout);
         self.questions = Some(Box::new(Questions {
@@ -126,12 +130,7 @@ impl Reap {
         }));
         self.probes = 0;
         self.probe_interval = cx.config.initial_probe_timeout;
-        self.queue = match heard {
-            // Nothing is wrong: the pair that is liked better is asked, and if it is silent the current
-            // one, so that this ends.
-            Some(better) if cause == Cause::Preference => vec![cx.current, better, better, better],
-            Some(_) | None => explored_order(heard, cx),
-        };
+        self.queue = explored_order(heard, cx);
         true
     }
 
