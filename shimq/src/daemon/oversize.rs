@@ -18,6 +18,7 @@ use rand_core::RngCore;
 use rustix::net::sockopt;
 use shim6_core::{Instant, LocatorPair, UlidPair};
 use shim6_wire::{Fragments, Packet, SHIM6, icmp};
+use shimq_netfilter::ipsec;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::inject::Injector;
@@ -164,12 +165,15 @@ impl Oversize {
     }
 }
 
-/// Octets that the kernel sends from `local` to `peer` at a time.
+/// Octets that the kernel sends from `local` to `peer` at a time, as it leaves this host: what IPsec adds is
+/// in the packets that come by here.
 fn path_mtu(local: Ipv6Addr, peer: Ipv6Addr, mark: Option<u32>) -> io::Result<usize> {
     let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
     if let Some(mark) = mark {
         socket.set_mark(mark)?;
     }
+    // Most kernels have no policy for this, and some no IPsec: then the route says the same.
+    let _ = ipsec::exempt(&socket);
     // The address may be off its interface for a moment, and come back.
     socket.set_freebind_v6(true)?;
     socket.bind(&SockAddr::from(SocketAddrV6::new(local, 0, 0, 0)))?;
