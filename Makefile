@@ -23,7 +23,7 @@ help:
 	@echo 'make conformance  who obeys the RFCs where, and which test proves it'
 	@echo 'make instructions what mapping a packet takes, counted; fails if it has grown'
 	@echo 'make mutations    whether those tests notice lines that do not obey'
-	@echo 'make test-vm      the same path failure on Debian'\''s stock kernel, in QEMU'
+	@echo 'make test-vm      a path failure on Debian'\''s stock kernel, in QEMU; under IPsec, too'
 
 demo: deps-demo
 	$(CARGO) build --release --locked -p shimq
