@@ -261,6 +261,16 @@ fn whoever_only_receives_sends_keepalives_for_a_keepalive_timeout() {
     assert!(sent.iter().all(|sent| sent.pair == ulids.into()));
 }
 
+#[test]
+fn a_host_that_slept_through_two_keepalives_sends_one_for_both() {
+    let (mut subject, ulids) = subject_in(Operational);
+    let start = subject.now;
+    subject.receive_payload(ulids);
+    subject.now = start + secs(12);
+    let sent = subject.wait(secs(8));
+    assert_eq!(keepalives(&sent, start), [12, 15]);
+}
+
 //= https://www.rfc-editor.org/rfc/rfc5534#section-4.1
 //= type=test
 //= id=R-010

@@ -31,11 +31,14 @@ impl Reap {
         //= id=R-010
         //# Keepalives are not sent at all if one or more payload packets were sent within the
         //# Keepalive Interval.
-        let (number, due) = self.next_keepalive(started);
+        let (_, due) = self.next_keepalive(started);
         if cx.now < due {
             return;
         }
-        self.keepalives = (started, number);
+        // A host that slept through several sends one.
+        let interval = Config::keepalive_interval(self.keepalive_timeout);
+        let number = cx.now.since(started).as_micros() / interval.as_micros().max(1);
+        self.keepalives = (started, u32::try_from(number).unwrap_or(u32::MAX - 1));
         cx.outbox.push((
             cx.current,
             Message::Keepalive(Keepalive {
