@@ -135,7 +135,7 @@ impl Endpoint {
         }
     }
 
-    /// Notes a payload packet on a context that is watched.
+    /// Notes a payload packet on a context that waits for a sign of life.
     pub fn handle_payload_received(&mut self, now: Instant, tag: ContextTag) {
         let found = self
             .table

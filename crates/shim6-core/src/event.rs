@@ -122,6 +122,13 @@ pub enum Event {
         /// How long payload had gone unanswered by then.
         silence: Duration,
     },
+    /// Each pair was probed, and none answered. Exploration goes on.
+    Unreachable {
+        /// Whose.
+        ulids: UlidPair,
+        /// How long that took.
+        explored: Duration,
+    },
     /// Payload now takes another pair.
     PairChanged {
         /// Whose.

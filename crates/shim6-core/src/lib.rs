@@ -37,7 +37,7 @@ pub use config::Config;
 pub use context::{ForkRefusal, State, SwitchRefusal};
 pub use endpoint::Endpoint;
 pub use event::{Cause, Counters, DropReason, Event, Resend, Transmit};
-pub use flow::{Flow, FlowTable, FlowUpdate, Notice, Path, Tagged, Verdict};
+pub use flow::{Exploring, Flow, FlowTable, FlowUpdate, Notice, Path, Tagged, Verdict};
 pub use locator::{LocalLocator, ProbedLocator};
 pub use pair::{LocatorPair, UlidPair};
 pub use reap::{ExplorationPolicy, State as ReapState, UnknownPolicy};

@@ -124,7 +124,7 @@ impl KernelCounting {
             (counted.packets_received, counted.bytes_received) = (count.packets, count.octets);
             if packets > 0 {
                 counted.flow.account.received(now, packets, bytes);
-                if counted.flow.watched {
+                if counted.flow.exploring.awaits_life() {
                     heard.push(Arc::clone(&counted.flow));
                 }
             }

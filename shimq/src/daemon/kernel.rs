@@ -235,7 +235,7 @@ impl Kernel {
         let is_queued = is_mapped && !flow.kernel_maps;
         self.count(flow.ulids, Direction::In, established);
         self.count(flow.ulids, Direction::Out, established && !is_queued);
-        if flow.watched {
+        if flow.exploring.awaits_life() {
             self.watched.insert(flow.ulids);
         } else {
             self.watched.remove(&flow.ulids);

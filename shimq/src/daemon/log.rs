@@ -36,6 +36,9 @@ pub(super) fn event(event: &Event) {
                 tracing::warn!(%ulids, %pair, cause = cause.as_str(), ?silence, "failure detected");
             }
         }
+        Event::Unreachable { ulids, explored } => {
+            tracing::warn!(%ulids, ?explored, "peer unreachable: no pair answers");
+        }
         Event::PairChanged {
             ulids,
             from,

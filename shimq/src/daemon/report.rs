@@ -111,6 +111,10 @@ impl EventReport {
                     ..bare(name, ulids)
                 }
             }
+            Event::Unreachable { ulids, explored } => Self {
+                explored_us: micros(explored),
+                ..bare("peer-unreachable", ulids)
+            },
             Event::PairChanged {
                 ulids,
                 from,

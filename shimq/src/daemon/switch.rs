@@ -128,6 +128,7 @@ impl Switches {
             Event::Established { .. }
             | Event::Declined { .. }
             | Event::Exploring { .. }
+            | Event::Unreachable { .. }
             | Event::PairConfirmed { .. }
             | Event::LocatorsUpdated { .. }
             | Event::Recovering { .. } => return,

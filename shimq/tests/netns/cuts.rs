@@ -137,6 +137,23 @@ fn a_connection_survives_the_loss_of_a_whole_provider() {
 }
 
 #[test]
+fn a_peer_that_no_pair_reaches_is_reported_and_the_connection_goes_on_when_one_does() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let (a, b) = Daemon::pair(&network, FAST);
+    let (stream, _, _) = Stream::with_context(&network, &a, &b);
+    let mut events = b.events();
+    let cut = network.hosts.cut(Prefix::ANY, Prefix::ANY, Direction::Both);
+    cut.unwrap();
+    let told = events.wait_for("peer-unreachable");
+    assert!(told["explored_us"].as_u64() > Some(0), "{told}");
+    network.hosts.heal().unwrap();
+    stream.wait_for_more();
+    stream.finish();
+}
+
+#[test]
 fn a_connection_returns_to_no_path_that_is_still_cut_and_keeps_its_ulids() {
     let Some(network) = Network::new() else {
         return;

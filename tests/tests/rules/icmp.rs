@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use shim6_core::{Config, LocatorPair, ReapState, UlidPair};
+use shim6_core::{Config, Event, LocatorPair, ReapState, UlidPair};
 use shim6_wire::{ContextTag, Message, Probe, ProbeNonce, ProbeReport, ProbeState};
 
 use shimq_tests::secs;
@@ -147,6 +147,47 @@ fn an_error_about_the_pair_just_left_is_delivered_unless_leaving_was_the_answer_
         let expected = (!is_answered).then(|| (ulids.into(), None));
         assert_eq!(quoted, expected, "type {ty}, code {code}");
     }
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-8
+//= type=test
+//= id=S-131
+//# All ICMP messages MUST be delivered to the ULP in all cases, except when Shim6 successfully acts
+//# on the message (e.g., selects a new path).
+#[test]
+fn an_error_is_delivered_once_no_pair_has_answered_and_until_one_does() {
+    let (mut subject, ulids, pair, packet) = subject_with_mapped_packet(Config::default());
+    let swallowed = |subject: &mut Subject| {
+        let (delivered, _) = subject.receive(error(pair.local, 1, 0, 0, &packet));
+        delivered.map(|error| left_on(&error[48..]))
+    };
+    assert_eq!(swallowed(&mut subject), None, "there is a pair to move to");
+    let mut question = None;
+    let told = loop {
+        let sent = subject.wait(secs(1));
+        question = probes(&sent).pop().or(question);
+        let unreachable = |event: &Event| matches!(event, Event::Unreachable { .. });
+        if subject.events.iter().any(unreachable) {
+            break swallowed(&mut subject);
+        }
+        assert_eq!(swallowed(&mut subject), None, "pairs are left to probe");
+    };
+    assert_eq!(told, Some((ulids.into(), None)));
+
+    let (_, elsewhere, question) = question.unwrap();
+    let answer = Message::Probe(Probe {
+        receiver_tag: subject.context(ulids).unwrap().local_tag,
+        state: ProbeState::InboundOk,
+        sent: vec![ProbeReport {
+            source: elsewhere.peer,
+            destination: elsewhere.local,
+            nonce: ProbeNonce(1),
+            data: 0,
+        }],
+        received: vec![question.sent[0]],
+    });
+    subject.hear(elsewhere, &answer);
+    assert_eq!(swallowed(&mut subject), None, "a pair was found");
 }
 
 #[test]

@@ -38,7 +38,16 @@ impl Endpoint {
             false_alarms: context.false_alarms.0,
             outbox: &mut outbox,
         };
+        let was_fruitless = context.reap.is_fruitless();
         let outcome = work(&mut context.reap, &mut surroundings);
+        if let Some(exploration) = context.reap.exploration().filter(|it| it.fruitless)
+            && !was_fruitless
+        {
+            self.events.push_back(Event::Unreachable {
+                ulids: context.ulids,
+                explored: now.since(exploration.since),
+            });
+        }
         for (pair, message) in outbox.drain(..) {
             self.send(pair, &message);
         }

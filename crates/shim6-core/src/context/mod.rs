@@ -35,7 +35,7 @@ use shim6_wire::{ContextTag, Fii, InitiatorNonce, RequestNonce, ResponderNonce, 
 use crate::account::Account;
 use crate::budget::Site;
 use crate::event::Cause;
-use crate::flow::{Flow, Path, Tagged};
+use crate::flow::{Exploring, Flow, Path, Tagged};
 use crate::locator::{Announcement, PeerLocators, ProbedLocator};
 use crate::pair::{LocatorPair, UlidPair};
 use crate::reap::{self, Reap};
@@ -247,6 +247,13 @@ impl Context {
             State::I2Sent | State::I2bisSent => Tagged::DeliveredAndTold,
             State::I1Sent | State::EFailed | State::NoSupport => Tagged::Refused,
         };
+        let exploring = match self.reap.state() {
+            reap::State::Operational => Exploring::No,
+            reap::State::Exploring | reap::State::InboundOk if self.reap.is_fruitless() => {
+                Exploring::InVain
+            }
+            reap::State::Exploring | reap::State::InboundOk => Exploring::Yes,
+        };
         Flow {
             ulids: self.ulids,
             is_default: self.fii == Fii::DEFAULT,
@@ -254,7 +261,7 @@ impl Context {
             local_tag: self.local_tag,
             path,
             tagged,
-            watched: self.reap.state() != reap::State::Operational,
+            exploring,
             kernel_maps: false,
             account: Arc::clone(&self.account),
         }

@@ -116,6 +116,7 @@ mod tests {
             cause,
             by_peer: false,
             target: None,
+            fruitless: false,
         }
     }
 

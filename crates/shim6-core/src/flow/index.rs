@@ -133,7 +133,7 @@ impl<K> fmt::Debug for Index<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::Tagged;
+    use crate::flow::{Exploring, Tagged};
 
     fn flow(local_tag: u64, peer: u16) -> Arc<Flow> {
         Arc::new(Flow {
@@ -146,7 +146,7 @@ mod tests {
             local_tag: ContextTag::from_bits(local_tag),
             path: Path::Untouched,
             tagged: Tagged::Delivered,
-            watched: false,
+            exploring: Exploring::No,
             kernel_maps: false,
             account: Arc::default(),
         })

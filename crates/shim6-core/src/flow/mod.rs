@@ -45,6 +45,29 @@ pub enum Tagged {
     DeliveredAndTold,
 }
 
+/// Whether another pair is looked for, as far as packets care.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exploring {
+    /// No.
+    No,
+    /// It is: the endpoint waits for a sign of life, and is told of each payload packet received.
+    Yes,
+    /// The same, after each pair was probed and none answered: errors are for the upper layers as well
+    /// (RFC 5533 §8).
+    InVain,
+}
+
+impl Exploring {
+    /// Whether the endpoint waits for a sign of life.
+    #[must_use]
+    pub fn awaits_life(self) -> bool {
+        match self {
+            Self::No => false,
+            Self::Yes | Self::InVain => true,
+        }
+    }
+}
+
 /// One context as the data plane sees it. Immutable: a change is a new value.
 #[derive(Debug)]
 pub struct Flow {
@@ -60,8 +83,8 @@ pub struct Flow {
     pub path: Path,
     /// What happens to tagged payload.
     pub tagged: Tagged,
-    /// Whether the endpoint waits for a sign of life and is told of each payload packet received.
-    pub watched: bool,
+    /// Whether another pair is looked for.
+    pub exploring: Exploring,
     /// Whether the kernel maps the packets of this flow, and counts them as it counts those of
     /// untouched flows. The table maps what it is shown nevertheless.
     pub kernel_maps: bool,
@@ -80,7 +103,7 @@ impl Flow {
             local_tag: self.local_tag,
             path: self.path,
             tagged: self.tagged,
-            watched: self.watched,
+            exploring: self.exploring,
             kernel_maps: true,
             account: Arc::clone(&self.account),
         }
@@ -90,7 +113,7 @@ impl Flow {
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.path == other.path
             && self.tagged == other.tagged
-            && self.watched == other.watched
+            && self.exploring == other.exploring
             && self.is_default == other.is_default
             && self.mark == other.mark
     }
@@ -123,7 +146,7 @@ pub enum Verdict {
 pub enum Notice {
     /// The packet itself is the endpoint's: control message, unknown tag, ICMPv6 error.
     Packet,
-    /// A sign of life on a watched context.
+    /// A sign of life on a context that waits for one.
     Payload(ContextTag),
     /// Payload between two ULIDs that have no context yet.
     Candidate(UlidPair),

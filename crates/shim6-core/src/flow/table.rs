@@ -6,7 +6,7 @@ use std::time::Duration;
 use shim6_wire::{Class, ContextTag, IcmpError, IcmpKind, Packet};
 
 use super::index::Index;
-use super::{Flow, FlowUpdate, Notice, Path, Tagged, Verdict};
+use super::{Exploring, Flow, FlowUpdate, Notice, Path, Tagged, Verdict};
 use crate::config::Config;
 use crate::event::DropReason;
 use crate::pair::{LocatorPair, UlidPair};
@@ -176,7 +176,9 @@ impl FlowTable {
             return Some(Notice::Candidate(ulids));
         };
         flow.account.saw(now, octets);
-        flow.watched.then_some(Notice::Payload(flow.local_tag))
+        flow.exploring
+            .awaits_life()
+            .then_some(Notice::Payload(flow.local_tag))
     }
 
     /// Accounts for a packet sent, unless the kernel does; says so if it goes into silence.
@@ -254,7 +256,7 @@ impl FlowTable {
             let notice = Some(Notice::Packet);
             return (Verdict::Drop(DropReason::NotEstablished), notice);
         }
-        let told = flow.watched || flow.tagged == Tagged::DeliveredAndTold;
+        let told = flow.exploring.awaits_life() || flow.tagged == Tagged::DeliveredAndTold;
         //= https://www.rfc-editor.org/rfc/rfc5533#section-12.2
         //= id=S-161
         //# With the context in hand, the receiver can now replace the IP address
@@ -291,14 +293,6 @@ impl FlowTable {
             (None, Some(flow)) => (flow, true),
             (None, None) => return (Verdict::Drop(DropReason::IcmpForeign), None),
         };
-        //= https://www.rfc-editor.org/rfc/rfc5533#section-8
-        //= id=S-131
-        //# All ICMP messages MUST be delivered to the ULP in all cases, except when Shim6
-        //# successfully acts on the message (e.g., selects a new path).
-        //= https://www.rfc-editor.org/rfc/rfc5533#section-8
-        //= id=S-132
-        //# There SHOULD be a configuration option to unconditionally deliver all ICMP messages
-        //# (including ones acted on by shim6) to the ULP.
         let acted_upon = error.kind.concerns_shim6();
         let notice = if is_left {
             // It says nothing about the pair in use; that took over, which is what could be done.
@@ -308,7 +302,16 @@ impl FlowTable {
         } else {
             acted_upon.then_some(Notice::Packet)
         };
-        if acted_upon && !self.deliver_icmp_errors {
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-8
+        //= id=S-131
+        //# All ICMP messages MUST be delivered to the ULP in all cases, except when Shim6
+        //# successfully acts on the message (e.g., selects a new path).
+        let solved = acted_upon && (is_left || flow.exploring != Exploring::InVain);
+        //= https://www.rfc-editor.org/rfc/rfc5533#section-8
+        //= id=S-132
+        //# There SHOULD be a configuration option to unconditionally deliver all ICMP messages
+        //# (including ones acted on by shim6) to the ULP.
+        if solved && !self.deliver_icmp_errors {
             return (Verdict::Drop(DropReason::IcmpActedUpon), notice);
         }
         //= https://www.rfc-editor.org/rfc/rfc5533#section-8
@@ -362,7 +365,7 @@ mod tests {
             local_tag: OURS,
             path,
             tagged: Tagged::Delivered,
-            watched: false,
+            exploring: Exploring::No,
             kernel_maps: false,
             account: Arc::default(),
         })

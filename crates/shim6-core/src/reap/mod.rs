@@ -95,6 +95,8 @@ pub(crate) struct Exploration {
     pub(crate) by_peer: bool,
     /// The pair that payload moves to if it answers: then the current one is in no doubt.
     pub(crate) target: Option<LocatorPair>,
+    /// Whether each pair was probed, and none answered.
+    pub(crate) fruitless: bool,
 }
 
 /// A change of state that the context has to act upon.
@@ -177,6 +179,11 @@ impl Reap {
 
     pub(crate) fn exploration(&self) -> Option<Exploration> {
         self.exploration.as_deref().copied()
+    }
+
+    /// Whether a whole round of probes, or more, has had no answer.
+    pub(crate) fn is_fruitless(&self) -> bool {
+        self.exploration.as_ref().is_some_and(|it| it.fruitless)
     }
 
     /// Adopts the Send Timeout that the peer announced.

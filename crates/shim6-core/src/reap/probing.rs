@@ -48,6 +48,9 @@ impl Reap {
         self.probes = 0;
         self.probe_interval = cx.config.initial_probe_timeout;
         self.queue.clear();
+        if let Some(exploration) = &mut self.exploration {
+            exploration.fruitless = false;
+        }
         self.probe_next(cx);
     }
 
@@ -127,6 +130,7 @@ impl Reap {
             cause,
             by_peer: cause == Cause::PeerExploring,
             target: None,
+            fruitless: false,
         }));
         self.probes = 0;
         self.probe_interval = cx.config.initial_probe_timeout;
@@ -196,6 +200,9 @@ impl Reap {
         self.queue.retain(|&pair| cx.may_probe(pair));
         if self.queue.is_empty() {
             self.queue = explored_order(None, cx);
+            if let Some(exploration) = self.exploration.as_mut().filter(|_| self.probes > 0) {
+                exploration.fruitless = true;
+            }
         }
         // There may be no address to probe from: then the timer runs on until there is one.
         if let Some(pair) = self.queue.pop() {

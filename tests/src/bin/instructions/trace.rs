@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use shim6_core::{
-    Config, Endpoint, Flow, FlowTable, FlowUpdate, Instant, LocatorPair, Path, RespondOnly, Tagged,
-    UlidPair, Verdict,
+    Config, Endpoint, Exploring, Flow, FlowTable, FlowUpdate, Instant, LocatorPair, Path,
+    RespondOnly, Tagged, UlidPair, Verdict,
 };
 use shim6_wire::{ContextTag, Packet};
 
@@ -171,7 +171,7 @@ fn table(ends: fn(u16) -> Ends) -> FlowTable {
             local_tag,
             path: Path::Mapped { locators, peer_tag },
             tagged: Tagged::Delivered,
-            watched: false,
+            exploring: Exploring::No,
             kernel_maps: false,
             account: Arc::default(),
         })));

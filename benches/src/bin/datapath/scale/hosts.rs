@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shim6_core::{
-    Account, Config, Endpoint, Flow, FlowTable, FlowUpdate, LocatorPair, Path, RespondOnly, Tagged,
-    UlidPair, Verdict,
+    Account, Config, Endpoint, Exploring, Flow, FlowTable, FlowUpdate, LocatorPair, Path,
+    RespondOnly, Tagged, UlidPair, Verdict,
 };
 use shim6_wire::{ContextTag, Packet};
 use shimq_benches::error::BenchError;
@@ -96,7 +96,7 @@ fn table(contexts: u32) -> FlowTable {
             local_tag: tag(index),
             path,
             tagged: Tagged::Delivered,
-            watched: false,
+            exploring: Exploring::No,
             kernel_maps: false,
             account: Arc::new(Account::default()),
         })));
