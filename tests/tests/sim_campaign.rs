@@ -46,6 +46,20 @@ fn the_newest_list_of_locators_is_the_one_that_stays() {
         .for_each(live_through);
 }
 
+/// Lives in which a list changed between an I2 and an I1, to which the peer answered with R2.
+#[test]
+fn a_list_that_an_exchange_did_not_tell_is_told_after_it() {
+    [1_010_112, 1_047_042, 1_048_600, 1_064_661, 1_081_031]
+        .into_iter()
+        .for_each(live_through);
+}
+
+/// A life in which a host slept through several of its own deadlines.
+#[test]
+fn a_host_that_slept_does_once_what_is_due() {
+    live_through(1_005_536);
+}
+
 /// A life in which a link that works took every answer for half a minute.
 #[test]
 fn chance_is_no_fault() {

@@ -173,6 +173,27 @@ fn a_list_that_changes_while_an_answer_is_awaited_is_in_what_is_repeated_and_tol
     assert_eq!(update.locators, new.locators);
 }
 
+/// The peer took over the I2 whose answers were lost.
+#[test]
+fn a_list_that_changed_since_the_last_i2_is_told_when_an_i1_is_answered_with_r2() {
+    let mut subject = Subject::new();
+    let peer = Peer::hba(2);
+    let ulids = ulids(&subject, &peer);
+    let nonce = subject.begin(ulids).initiator_nonce;
+    subject.hear_r1(ulids.into(), nonce);
+    let mut repeated = 0;
+    while repeated < Config::default().i2_retries_max as usize {
+        repeated += subject.wait(secs(1)).len();
+        assert_eq!(subject.state(ulids), Some(State::I2Sent));
+    }
+    subject.set_usable(1, false);
+    subject.wait_for(ulids, State::I1Sent);
+    let r2 = peer.r2(nonce, peer.options());
+    let (_, update) = requests(subject.hear(ulids.into(), &r2)).remove(0);
+    let list = update.locators.list.unwrap();
+    assert_eq!(list.locators.len(), 1, "what is left");
+}
+
 fn request(subject: &Subject, peer: &Peer, locators: LocatorOptions) -> Message {
     let context = subject.context(ulids(subject, peer)).unwrap();
     Message::UpdateRequest(UpdateRequest {

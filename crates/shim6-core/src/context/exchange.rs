@@ -25,10 +25,15 @@ impl Endpoint {
         pair: LocatorPair,
         now: Instant,
     ) {
+        let offered = match step {
+            // An R2 that answers this was made from an I2 before: of the list as it was then.
+            Step::I1 => &context.acknowledged,
+            Step::I2 { .. } | Step::I2bis { .. } | Step::HoldDown => &context.announcement,
+        };
         context.exchange = Some(Box::new(Exchange {
             step,
             pair,
-            offered: Arc::clone(&context.announcement),
+            offered: Arc::clone(offered),
             sent: now,
             due: now,
             retries: 0,

@@ -106,7 +106,7 @@ pub(crate) struct Exchange {
     pub(crate) step: Step,
     /// Where it is sent, and where the answer has to come from.
     pub(crate) pair: LocatorPair,
-    /// Ls(local) as the first of the messages told it.
+    /// Ls(local) as the first of the messages told it, or where that tells none as it was taken over last.
     pub(crate) offered: Arc<Announcement>,
     /// When it was last sent.
     pub(crate) sent: Instant,
