@@ -1,5 +1,7 @@
 //! Carrying out what the core has to say: to queue threads and kernel, to the wire, to the operator.
 
+use std::{io, mem};
+
 use shim6_core::{Event, FlowUpdate};
 
 use super::report::EventReport;
@@ -27,7 +29,7 @@ impl Daemon {
                 tracing::warn!(%ulids, %error, "no route is kept in reserve");
             }
         }
-        for narrow in std::mem::take(&mut self.narrow_paths.told) {
+        for narrow in mem::take(&mut self.narrow_paths.told) {
             self.narrow(&narrow).await;
         }
         while let Some(transmit) = self.endpoint.poll_transmit() {
@@ -35,6 +37,7 @@ impl Daemon {
                 self.send_errors += 1;
                 let (source, destination) = (transmit.source, transmit.destination);
                 tracing::debug!(%source, %destination, %error, "cannot send");
+                self.suspect_firewall(&error);
             }
         }
         while let Some(resend) = self.endpoint.poll_resend() {
@@ -58,6 +61,18 @@ impl Daemon {
             if let Ok(line) = serde_json::to_string(&news) {
                 self.server.publish(&line);
             }
+        }
+    }
+
+    /// Says, once, that a firewall of this host is in the way: so the kernel puts that it dropped what we
+    /// sent.
+    fn suspect_firewall(&mut self, error: &io::Error) {
+        let is_refusal = error.kind() == io::ErrorKind::PermissionDenied;
+        if is_refusal && !mem::replace(&mut self.firewall_told, true) {
+            tracing::warn!(
+                "a firewall of this host drops what shimq sends: let next header 140 pass, \
+                 as with `meta l4proto 140 accept` in an nft chain"
+            );
         }
     }
 

@@ -103,6 +103,8 @@ struct Daemon {
     injector: Injector,
     own_mark: u32,
     send_errors: u64,
+    /// Whether the log tells of a firewall that drops what we send.
+    firewall_told: bool,
     narrow_paths: NarrowPaths,
     switches: Switches,
     /// Lists of contexts that somebody waits for.
@@ -173,6 +175,7 @@ impl Daemon {
             injector,
             own_mark: rules.own_mark,
             send_errors: 0,
+            firewall_told: false,
             narrow_paths: NarrowPaths::default(),
             switches: Switches::default(),
             listings: VecDeque::new(),

@@ -56,6 +56,25 @@ fn a_peer_that_filters_shim6_silently_is_served_as_plain_ipv6() {
 }
 
 #[test]
+fn a_firewall_of_this_host_that_drops_shim6_is_named_in_the_log() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let filter = "add table inet f; add chain inet f c { type filter hook output priority 0; }; \
+                  add rule inet f c meta l4proto 140 drop";
+    network.hosts.a.run("nft", [filter]).unwrap();
+    let (a, b) = Daemon::pair(&network, "");
+    let ([a1, _], [b1, _]) = (a.locators(), b.locators());
+    let stream = Stream::start(&network, a1, b1);
+    eventually("the log says what to do", || {
+        let log = a.log();
+        log.contains("a firewall of this host") && log.contains("meta l4proto 140 accept")
+    });
+    stream.wait_for_more();
+    stream.finish();
+}
+
+#[test]
 fn an_ordinary_address_of_a_shim6_host_answers_as_if_there_were_no_shim6() {
     let Some(network) = Network::new() else {
         return;
