@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use crate::{SigningKey, SubnetPrefix};
+use crate::{CgaError, MultiPrefix, Pds, SigningKey, SubnetPrefix, random_nonce};
 
 pub(crate) const PREFIXES: [SubnetPrefix; 3] = [
     [0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 1],
@@ -22,4 +22,22 @@ pub(crate) fn key() -> &'static SigningKey {
     static KEY: LazyLock<SigningKey> =
         LazyLock::new(|| SigningKey::generate(1024, &mut rng(1)).unwrap());
     &KEY
+}
+
+/// A structure with the given extension fields after a nonce.
+pub(crate) fn with_extensions(extensions: &[u8]) -> Result<Pds, CgaError> {
+    Pds::from_fields(
+        [7; 16],
+        PREFIXES[0],
+        1,
+        &random_nonce(&mut rng(2)),
+        extensions,
+    )
+}
+
+pub(crate) fn set_of(prefixes: &[SubnetPrefix]) -> MultiPrefix {
+    MultiPrefix {
+        has_public_key: false,
+        prefixes: prefixes.to_vec(),
+    }
 }

@@ -10,7 +10,7 @@ use rand_core::CryptoRngCore;
 use crate::hash::{self, hash1, interface_identifier, join};
 use crate::search::MAX_GENERATED_SEC;
 use crate::{
-    CgaError, Modifier, MultiPrefix, Pds, Search, SigningKey, SubnetPrefix, key, verify_cga,
+    CgaError, Modifier, MultiPrefix, Pds, Search, SigningKey, SubnetPrefix, spki, verify_cga,
 };
 
 /// The highest Collision Count (RFC 3972 §3).
@@ -42,7 +42,7 @@ pub fn random_nonce(rng: &mut impl CryptoRngCore) -> Vec<u8> {
     let mut nonce = [0; 48];
     rng.fill_bytes(&mut nonce);
     nonce[0] |= 0x80;
-    key::encode_nonce(&nonce)
+    spki::encode_nonce(&nonce)
 }
 
 /// Forms the address of a modifier under a prefix, and its parameters.

@@ -1,24 +1,21 @@
 //! RSA keys, and the signature over a locator list (RFC 3972 §6, RFC 5533 §5.15.5).
 //!
-//! Signing is the rsa crate's, blinded; verifying is ring's, which is several times faster. Only
-//! [`PeerKey`] decodes a public key, and only where the parameters say that there is one.
+//! Signing is the rsa crate's, blinded; verifying is ring's, which is several times faster. A
+//! public key is read only where the parameters say that there is one.
 
 use std::fmt;
 use std::net::Ipv6Addr;
 
 use rand_core::CryptoRngCore;
-use rsa::pkcs1::{DecodeRsaPrivateKey, RsaPublicKey as Pkcs1PublicKey, UintRef};
-use rsa::pkcs8::der::asn1::{AnyRef, BitStringRef};
-use rsa::pkcs8::der::{Decode, Encode};
-use rsa::pkcs8::spki::SubjectPublicKeyInfoRef;
+use rsa::pkcs1::DecodeRsaPrivateKey;
 use rsa::pkcs8::{DecodePrivateKey, EncodePrivateKey, EncodePublicKey, LineEnding};
 use rsa::signature::{RandomizedSigner, SignatureEncoding};
 use rsa::traits::PublicKeyParts;
-use rsa::{RsaPrivateKey, pkcs1, pkcs1v15};
+use rsa::{RsaPrivateKey, pkcs1v15};
 use sha1::Sha1;
 use zeroize::Zeroizing;
 
-use crate::CgaError;
+use crate::{CgaError, spki};
 
 /// The private key of this host; it signs locator lists and nothing else.
 ///
@@ -159,7 +156,7 @@ impl<'a> PeerKey<'a> {
     ///
     /// [`CgaError::NotRsa`], or [`CgaError::KeyLength`] outside 1024 to 8192 bits.
     pub(crate) fn from_spki(der: &'a [u8]) -> Result<Self, CgaError> {
-        let (pkcs1, bits) = decode(der)?;
+        let (pkcs1, bits) = spki::decode(der)?;
         //= https://www.rfc-editor.org/rfc/rfc5533#section-16
         //= id=S-169
         //# The minimum acceptable key
@@ -191,55 +188,6 @@ impl<'a> PeerKey<'a> {
     }
 }
 
-/// Unwraps a DER SubjectPublicKeyInfo: the DER RSAPublicKey in it, and the bits of its modulus.
-///
-/// # Errors
-///
-/// [`CgaError::NotRsa`].
-pub(crate) fn decode(spki: &[u8]) -> Result<(&[u8], usize), CgaError> {
-    let spki = SubjectPublicKeyInfoRef::from_der(spki).map_err(|_| CgaError::NotRsa)?;
-    //= https://www.rfc-editor.org/rfc/rfc3972#section-3
-    //= id=C-005,C-006
-    //# When RSA is used, the
-    //# algorithm identifier MUST be rsaEncryption, which is
-    //# 1.2.840.113549.1.1.1, and the RSA public key MUST be formatted by
-    //# using the RSAPublicKey type as specified in Section 2.3.1 of RFC
-    //# 3279 [RFC3279].
-    if spki.algorithm.oid != pkcs1::ALGORITHM_OID || spki.algorithm.parameters != Some(AnyRef::NULL)
-    {
-        return Err(CgaError::NotRsa);
-    }
-    let pkcs1 = spki.subject_public_key.as_bytes().ok_or(CgaError::NotRsa)?;
-    let key = Pkcs1PublicKey::from_der(pkcs1).map_err(|_| CgaError::NotRsa)?;
-    Ok((pkcs1, bits(key.modulus)))
-}
-
-/// Wraps a nonce as a DER SubjectPublicKeyInfo with exponent 65537 (RFC 5535 §6).
-//= https://www.rfc-editor.org/rfc/rfc5535#section-6
-//= id=H-006,H-007,H-008,H-009
-//# the random nonce MUST be formatted as a DER-encoded ASN.1 structure of the type
-//# SubjectPublicKeyInfo, defined in the Internet X.509 certificate profile [5]. The algorithm
-//# identifier MUST be rsaEncryption, which is 1.2.840.113549.1.1.1, and the random nonce MUST be
-//# formatted by using the RSAPublicKey type as specified in Section 2.3.1 of RFC 3279 [4].
-pub(crate) fn encode_nonce(nonce: &[u8; 48]) -> Vec<u8> {
-    let encode = || {
-        let modulus = UintRef::new(nonce)?;
-        let public_exponent = UintRef::new(&[1, 0, 1])?;
-        let pkcs1 = Pkcs1PublicKey {
-            modulus,
-            public_exponent,
-        }
-        .to_der()?;
-        let subject_public_key = BitStringRef::from_bytes(&pkcs1)?;
-        SubjectPublicKeyInfoRef {
-            algorithm: pkcs1::ALGORITHM_ID,
-            subject_public_key,
-        }
-        .to_der()
-    };
-    encode().expect("48 octets fit every length that DER has")
-}
-
 /// What a signature covers.
 //= https://www.rfc-editor.org/rfc/rfc5533#section-5.15.5
 //= id=S-055
@@ -265,14 +213,6 @@ fn signed_octets(generation: u32, cga_locators: &[Ipv6Addr]) -> Vec<u8> {
     octets.extend(generation.to_be_bytes());
     octets.extend(cga_locators.iter().flat_map(Ipv6Addr::octets));
     octets
-}
-
-/// The bits of a modulus without leading zeros.
-fn bits(modulus: UintRef<'_>) -> usize {
-    match modulus.as_bytes() {
-        [first, rest @ ..] => 8 * (1 + rest.len()) - first.leading_zeros() as usize,
-        [] => 0,
-    }
 }
 
 fn check_length(bits: usize, most: usize) -> Result<(), CgaError> {
@@ -317,7 +257,6 @@ mod tests {
 
     use super::*;
     use crate::fixture::{key, rng};
-    use crate::random_nonce;
 
     fn locators() -> Vec<Ipv6Addr> {
         ["2001:db8::1", "2001:db8::2", "2001:db8::3"]
@@ -447,52 +386,5 @@ mod tests {
     #[test]
     fn debug_output_shows_the_length_only() {
         assert_eq!(format!("{:?}", key()), "SigningKey { bits: 1024, .. }");
-    }
-
-    #[test]
-    fn a_nonce_is_a_384_bit_rsa_public_key() {
-        //= https://www.rfc-editor.org/rfc/rfc5535#section-6
-        //= type=test
-        //= id=H-005,H-006,H-007,H-008,H-009
-        //# The algorithm identifier MUST be
-        //# rsaEncryption, which is 1.2.840.113549.1.1.1, and the random nonce
-        //# MUST be formatted by using the RSAPublicKey type as specified in
-        //# Section 2.3.1 of RFC 3279 [4].  The random nonce length is 384 bits.
-        for seed in 0..16 {
-            let der = random_nonce(&mut rng(seed));
-            let spki = SubjectPublicKeyInfoRef::from_der(&der).unwrap();
-            assert_eq!(spki.algorithm, pkcs1::ALGORITHM_ID);
-            let pkcs1 = spki.subject_public_key.as_bytes().unwrap();
-            assert_eq!(bits(Pkcs1PublicKey::from_der(pkcs1).unwrap().modulus), 384);
-        }
-        assert_ne!(random_nonce(&mut rng(0)), random_nonce(&mut rng(1)));
-    }
-
-    //= https://www.rfc-editor.org/rfc/rfc3972#section-3
-    //= type=test
-    //= id=C-004
-    //# Other public key types are undesirable in SEND, as they may result in incompatibilities
-    //# between implementations.
-    #[test]
-    fn only_rsa_encryption_with_null_parameters_is_a_key() {
-        //= https://www.rfc-editor.org/rfc/rfc3972#section-3
-        //= type=test
-        //= id=C-005,C-006
-        //# When RSA is used, the
-        //# algorithm identifier MUST be rsaEncryption, which is
-        //# 1.2.840.113549.1.1.1
-        let sound = SubjectPublicKeyInfoRef::from_der(key().public_key()).unwrap();
-        let mut other_algorithm = sound.clone();
-        other_algorithm.algorithm.oid = pkcs1::ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.7");
-        let mut no_parameters = sound.clone();
-        no_parameters.algorithm.parameters = None;
-        let mut raw_octets = sound;
-        raw_octets.subject_public_key = BitStringRef::from_bytes(&[0x55; 128]).unwrap();
-        for spki in [other_algorithm, no_parameters, raw_octets] {
-            let der = spki.to_der().unwrap();
-            let refused = PeerKey::from_spki(&der).unwrap_err();
-            assert_eq!(refused, CgaError::NotRsa);
-        }
-        assert!(PeerKey::from_spki(key().public_key()).is_ok());
     }
 }

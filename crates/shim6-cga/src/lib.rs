@@ -21,8 +21,10 @@ mod generate;
 mod hash;
 mod key;
 mod locator;
+mod multi_prefix;
 mod pds;
 mod search;
+mod spki;
 mod verify;
 
 pub use error::CgaError;
@@ -32,6 +34,7 @@ pub use generate::{
 };
 pub use key::SigningKey;
 pub use locator::{Method, PeerPds, Refused, VerifiedLocator};
-pub use pds::{Kind, Modifier, MultiPrefix, Pds, SubnetPrefix};
+pub use multi_prefix::MultiPrefix;
+pub use pds::{Kind, Modifier, Pds, SubnetPrefix};
 pub use search::{Backend, Search};
 pub use verify::{verify_cga, verify_hba};
