@@ -2,89 +2,13 @@
 //!
 //! BPF programs are for root alone: in a user namespace these tests say so and pass.
 
-use std::io::{self, Write};
 use std::net::Ipv6Addr;
 
 use shimq_testbed::{A, Direction};
 
-use crate::support::{Daemon, FAST, Network, Side, Stream, eventually, release};
-
-/// Both daemons map in the kernel where they can.
-fn bpf() -> String {
-    format!("{FAST}[datapath]\nmode = 'bpf'\n")
-}
-
-/// A connection whose path was cut, and which the kernel maps on both hosts.
-struct Moved<'n> {
-    a: Daemon<'n>,
-    b: Daemon<'n>,
-    stream: Stream,
-    a1: Ipv6Addr,
-    b1: Ipv6Addr,
-}
-
-impl<'n> Moved<'n> {
-    /// `None`, said aloud, where the system lets nobody load BPF programs.
-    fn new(network: &'n Network) -> Option<Self> {
-        let (a, b) = Daemon::pair(network, &bpf());
-        if let Some(reason) = refusal(&a) {
-            let is_user_namespace = reason.starts_with("not permitted") && in_user_namespace();
-            assert!(is_user_namespace, "{reason}");
-            // Not by a macro, whose output the test harness would keep to itself.
-            let skipped = format!("SKIPPED, nothing was tested: {reason}\n");
-            io::stderr().write_all(skipped.as_bytes()).unwrap();
-            return None;
-        }
-        let (stream, a1, b1) = Stream::with_context(network, &a, &b);
-        network.hosts.cut(a1, b1, Direction::Both).unwrap();
-        let moved = Self {
-            a,
-            b,
-            stream,
-            a1,
-            b1,
-        };
-        moved.await_kernel();
-        Some(moved)
-    }
-
-    /// Waits until the kernel maps the connection on both hosts.
-    fn await_kernel(&self) {
-        eventually("the kernel maps on both hosts", || {
-            self.mapped_by(&self.a) == "kernel" && self.mapped_by(&self.b) == "kernel"
-        });
-        self.stream.wait_for_more();
-    }
-
-    /// Who maps the connection on this host: `kernel`, `queue`, or `null` if nobody.
-    fn mapped_by(&self, daemon: &Daemon<'_>) -> String {
-        let context = daemon
-            .context(self.a1, self.b1)
-            .or_else(|| daemon.context(self.b1, self.a1));
-        let mapped_by = context.map(|context| context["mapped_by"].clone());
-        let mapped_by = mapped_by.unwrap_or_default();
-        mapped_by
-            .as_str()
-            .map_or_else(|| mapped_by.to_string(), str::to_owned)
-    }
-}
-
-fn in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap();
-    map.split_whitespace().ne(["0", "0", "4294967295"])
-}
-
-/// Why the daemon does not map in the kernel, if it does not.
-fn refusal(daemon: &Daemon<'_>) -> Option<String> {
-    let status = daemon.ask("status");
-    let datapath = &status["datapath"];
-    assert_eq!(datapath["wanted"], "bpf");
-    if datapath["in_force"] == "bpf" {
-        return None;
-    }
-    assert_eq!(datapath["in_force"], "queue");
-    Some(datapath["reason"].as_str().unwrap().to_owned())
-}
+use crate::support::{
+    Daemon, FAST, Mode, Moved, Network, Side, Stream, eventually, refusal, release,
+};
 
 /// Packets that the kernel mapped and unmapped, of all contexts.
 fn mapped(daemon: &Daemon<'_>) -> (u64, u64) {
@@ -97,7 +21,7 @@ fn a_connection_survives_and_its_packets_enter_no_program() {
     let Some(network) = Network::new() else {
         return;
     };
-    let Some(moved) = Moved::new(&network) else {
+    let Some(moved) = Moved::new(&network, Mode::Bpf) else {
         return;
     };
     let Moved { a, b, stream, .. } = &moved;
@@ -127,7 +51,7 @@ fn what_the_kernel_mapped_has_right_checksums_and_fits_the_link() {
     let Some(network) = Network::new() else {
         return;
     };
-    let Some(moved) = Moved::new(&network) else {
+    let Some(moved) = Moved::new(&network, Mode::Bpf) else {
         return;
     };
     network.without_offload();
@@ -167,7 +91,7 @@ fn a_router_s_packet_too_big_reaches_the_connection_and_is_remembered() {
     let Some(network) = Network::new() else {
         return;
     };
-    let Some(moved) = Moved::new(&network) else {
+    let Some(moved) = Moved::new(&network, Mode::Bpf) else {
         return;
     };
     let (b, a1, b1) = (&moved.b, moved.a1, moved.b1);
@@ -208,7 +132,7 @@ fn other_connections_keep_their_routes_beside_one_that_the_kernel_maps() {
     let Some(network) = Network::new() else {
         return;
     };
-    let Some(moved) = Moved::new(&network) else {
+    let Some(moved) = Moved::new(&network, Mode::Bpf) else {
         return;
     };
     let ([_, a2], [_, b2]) = (moved.a.locators(), moved.b.locators());
@@ -228,7 +152,7 @@ fn a_connection_goes_back_to_its_ulids_when_only_these_reach_each_other() {
     let Some(network) = Network::new() else {
         return;
     };
-    let Some(moved) = Moved::new(&network) else {
+    let Some(moved) = Moved::new(&network, Mode::Bpf) else {
         return;
     };
     let (a, b, a1, b1) = (&moved.a, &moved.b, moved.a1, moved.b1);
@@ -254,7 +178,7 @@ fn a_failure_of_the_pair_that_the_kernel_maps_is_noticed_by_its_silence() {
     let Some(network) = Network::new() else {
         return;
     };
-    let Some(moved) = Moved::new(&network) else {
+    let Some(moved) = Moved::new(&network, Mode::Bpf) else {
         return;
     };
     let (a, b, a1, b1) = (&moved.a, &moved.b, moved.a1, moved.b1);
@@ -265,7 +189,7 @@ fn a_failure_of_the_pair_that_the_kernel_maps_is_noticed_by_its_silence() {
     let suspected = events.wait_for("pair-suspected");
     assert_eq!(suspected["cause"], "silence", "{suspected}");
     events.wait_for("pair-changed");
-    moved.await_kernel();
+    moved.await_mapped();
     moved.stream.finish();
 }
 
@@ -279,7 +203,7 @@ fn queues_map_where_the_kernel_cannot_and_status_says_why() {
         return;
     };
     network.run(Side::A, "ip", "link add shim0 type veth peer name other");
-    let (a, b) = Daemon::pair(&network, &bpf());
+    let (a, b) = Daemon::pair(&network, &Mode::Bpf.config());
     let reason = refusal(&a).unwrap();
     assert!(reason.contains("shim0 is taken"), "{reason}");
     let (stream, a1, b1) = Stream::with_context(&network, &a, &b);
@@ -299,7 +223,7 @@ fn queues_take_over_when_somebody_removes_the_device_pair_until_it_is_built_agai
     let Some(network) = Network::new() else {
         return;
     };
-    let Some(moved) = Moved::new(&network) else {
+    let Some(moved) = Moved::new(&network, Mode::Bpf) else {
         return;
     };
     let mut events = moved.a.events();
@@ -310,7 +234,7 @@ fn queues_take_over_when_somebody_removes_the_device_pair_until_it_is_built_agai
         moved.stream.wait_for_more();
         let back = events.wait_for("datapath-changed");
         assert_eq!(back["in_force"], "bpf", "{back}");
-        moved.await_kernel();
+        moved.await_mapped();
         assert_eq!(refusal(&moved.a), None);
     }
     moved.stream.finish();
@@ -321,7 +245,7 @@ fn the_device_pair_is_built_again_though_nothing_is_mapped() {
     let Some(network) = Network::new() else {
         return;
     };
-    let a = Daemon::start(&network, Side::A, &bpf());
+    let a = Daemon::start(&network, Side::A, &Mode::Bpf.config());
     if refusal(&a).is_some() {
         // Said aloud by the other tests.
         return;
@@ -363,7 +287,7 @@ fn nothing_is_left_of_the_kernel_s_mapping_when_the_daemon_stops() {
     let Some(network) = Network::new() else {
         return;
     };
-    let Some(moved) = Moved::new(&network) else {
+    let Some(moved) = Moved::new(&network, Mode::Bpf) else {
         return;
     };
     assert_ne!(traces(&network), NOTHING);
@@ -379,13 +303,13 @@ fn a_connection_goes_on_after_the_daemon_was_killed_and_started_again() {
     let Some(network) = Network::new() else {
         return;
     };
-    let Some(mut moved) = Moved::new(&network) else {
+    let Some(mut moved) = Moved::new(&network, Mode::Bpf) else {
         return;
     };
     moved.a.kill();
-    moved.a = Daemon::start(&network, Side::A, &bpf());
+    moved.a = Daemon::start(&network, Side::A, &Mode::Bpf.config());
     moved.stream.wait_for_more();
-    moved.await_kernel();
+    moved.await_mapped();
     moved.stream.finish();
 }
 
@@ -394,7 +318,7 @@ fn what_a_killed_daemon_left_leads_nowhere_for_a_short_time_only() {
     let Some(network) = Network::new() else {
         return;
     };
-    let Some(moved) = Moved::new(&network) else {
+    let Some(moved) = Moved::new(&network, Mode::Bpf) else {
         return;
     };
     let (a1, b1) = (moved.a1, moved.b1);
@@ -416,7 +340,7 @@ fn what_a_killed_daemon_left_can_be_released() {
     let Some(network) = Network::new() else {
         return;
     };
-    let Some(moved) = Moved::new(&network) else {
+    let Some(moved) = Moved::new(&network, Mode::Bpf) else {
         return;
     };
     moved.a.kill();
@@ -431,7 +355,7 @@ fn a_daemon_of_another_mode_removes_what_a_killed_one_left() {
     let Some(network) = Network::new() else {
         return;
     };
-    let Some(moved) = Moved::new(&network) else {
+    let Some(moved) = Moved::new(&network, Mode::Bpf) else {
         return;
     };
     moved.a.kill();
@@ -447,7 +371,7 @@ fn the_links_of_the_providers_are_all_that_locators_are_formed_on() {
     let Some(network) = Network::new() else {
         return;
     };
-    let Some(moved) = Moved::new(&network) else {
+    let Some(moved) = Moved::new(&network, Mode::Bpf) else {
         return;
     };
     let ulid = moved.a1;

@@ -6,8 +6,8 @@ use std::net::{Ipv6Addr, SocketAddr};
 use shimq_testbed::{A, B};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::{Mode, Moved, PAUSE, say, until_received};
-use crate::support::{Network, Packet, Side, eventually};
+use super::{PAUSE, until_received};
+use crate::support::{Mode, Moved, Network, Packet, Side, eventually, say};
 
 /// An IPv6 packet, by hand: `headers` are from the first extension header on.
 fn packet(

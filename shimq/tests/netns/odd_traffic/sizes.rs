@@ -2,8 +2,8 @@
 
 use shimq_testbed::{A, B};
 
-use super::{Mode, Moved, until_received};
-use crate::support::{Network, Packet, Side, eventually};
+use super::until_received;
+use crate::support::{Mode, Moved, Network, Packet, Side, eventually};
 
 /// Octets of an IPv6 and a UDP header.
 const HEADERS: usize = 48;

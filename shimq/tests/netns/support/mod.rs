@@ -3,6 +3,7 @@
 mod capture;
 mod crowd;
 mod daemon;
+mod moved;
 mod network;
 mod stream;
 
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 pub(crate) use capture::{Packet, Recording, ways};
 pub(crate) use crowd::Crowd;
 pub(crate) use daemon::{Daemon, release, run_until_refused};
+pub(crate) use moved::{Mode, Moved, refusal, say};
 pub(crate) use network::{Network, Side};
 pub(crate) use stream::{Stream, connect};
 
