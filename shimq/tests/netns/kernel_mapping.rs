@@ -25,21 +25,23 @@ fn a_connection_survives_and_its_packets_enter_no_program() {
         return;
     };
     let Moved { a, b, stream, .. } = &moved;
-    let before = [mapped(a), mapped(b)];
-    let queued = a.queued() + b.queued();
     let account = |daemon: &Daemon<'_>, local, peer| {
         let context = daemon.context(local, peer).unwrap();
         context["packets_received"].as_u64().unwrap()
     };
     let accounted = account(a, moved.a1, moved.b1);
-    stream.wait_for_more();
-    for (daemon, before) in [a, b].into_iter().zip(before) {
-        let now = mapped(daemon);
-        assert!(now.0 > before.0 && now.1 > before.1, "{before:?} {now:?}");
-    }
-    // The stream needs more than this many packets; a busy machine may let one or two be looked at.
-    let queued = a.queued() + b.queued() - queued;
-    assert!(queued < 10, "{queued} packets were queued");
+    // Each time the stream needs more packets than ten. Where the machine is so busy that an end is silent
+    // for a while, some are looked at; but not each time.
+    eventually("the stream passes and its packets enter no program", || {
+        let before = [mapped(a), mapped(b)];
+        let queued = a.queued() + b.queued();
+        stream.wait_for_more();
+        for (daemon, before) in [a, b].into_iter().zip(before) {
+            let now = mapped(daemon);
+            assert!(now.0 > before.0 && now.1 > before.1, "{before:?} {now:?}");
+        }
+        a.queued() + b.queued() - queued < 10
+    });
     eventually("REAP's account goes on", || {
         account(a, moved.a1, moved.b1) > accounted
     });

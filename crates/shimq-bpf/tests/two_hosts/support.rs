@@ -192,10 +192,12 @@ fn read_digest(stream: &mut TcpStream, octets: usize) -> Digest {
     let mut block = vec![0; 1 << 18];
     let mut left = octets;
     while left > 0 {
-        let count = stream.read(&mut block).unwrap();
-        assert!(count > 0, "the connection ended with {left} octets missing");
-        digest.update(&block[..count]);
-        left -= count;
+        // Goes on after a signal, as a plain read does not where there is a time limit.
+        let block = &mut block[..left.min(1 << 18)];
+        let read = stream.read_exact(block);
+        read.unwrap_or_else(|error| panic!("{error}, with up to {left} octets missing"));
+        digest.update(block);
+        left -= block.len();
     }
     digest.finish()
 }
