@@ -244,7 +244,7 @@ impl Reap {
             .owed_to_peer()
             .filter(|_| self.state == State::Operational)
         {
-            due = due.min(self.next_keepalive(started).1);
+            due = due.min(self.next_keepalive(started));
         }
         due
     }
