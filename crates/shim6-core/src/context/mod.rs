@@ -250,7 +250,7 @@ impl Context {
         let exploring = match self.reap.state() {
             reap::State::Operational => Exploring::No,
             reap::State::Exploring | reap::State::InboundOk if self.reap.is_fruitless() => {
-                Exploring::InVain
+                Exploring::Fruitless
             }
             reap::State::Exploring | reap::State::InboundOk => Exploring::Yes,
         };

@@ -54,7 +54,7 @@ pub enum Exploring {
     Yes,
     /// The same, after each pair was probed and none answered: errors are for the upper layers as well
     /// (RFC 5533 §8).
-    InVain,
+    Fruitless,
 }
 
 impl Exploring {
@@ -63,7 +63,7 @@ impl Exploring {
     pub fn awaits_life(self) -> bool {
         match self {
             Self::No => false,
-            Self::Yes | Self::InVain => true,
+            Self::Yes | Self::Fruitless => true,
         }
     }
 }

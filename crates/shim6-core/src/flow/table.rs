@@ -306,7 +306,7 @@ impl FlowTable {
         //= id=S-131
         //# All ICMP messages MUST be delivered to the ULP in all cases, except when Shim6
         //# successfully acts on the message (e.g., selects a new path).
-        let solved = acted_upon && (is_left || flow.exploring != Exploring::InVain);
+        let solved = acted_upon && (is_left || flow.exploring != Exploring::Fruitless);
         //= https://www.rfc-editor.org/rfc/rfc5533#section-8
         //= id=S-132
         //# There SHOULD be a configuration option to unconditionally deliver all ICMP messages
