@@ -30,6 +30,21 @@ fn subject_with_mapped_packet(config: Config) -> (Subject, UlidPair, LocatorPair
     (subject, ulids, pair, packet)
 }
 
+/// The peer's answer on `pair`, where it heard `question`.
+fn answer(subject: &Subject, ulids: UlidPair, pair: LocatorPair, question: &Probe) -> Message {
+    Message::Probe(Probe {
+        receiver_tag: subject.context(ulids).unwrap().local_tag,
+        state: ProbeState::InboundOk,
+        sent: vec![ProbeReport {
+            source: pair.peer,
+            destination: pair.local,
+            nonce: ProbeNonce(1),
+            data: 0,
+        }],
+        received: vec![question.sent[0]],
+    })
+}
+
 /// What a router at 2001:db8:f::1 tells `host` about `packet`.
 fn error(host: Ipv6Addr, ty: u8, code: u8, word: u32, packet: &[u8]) -> Vec<u8> {
     let router: Ipv6Addr = "2001:db8:f::1".parse().unwrap();
@@ -127,18 +142,7 @@ fn an_error_about_the_pair_just_left_is_delivered_unless_leaving_was_the_answer_
         let sent = subject.wait(secs(40));
         let mut asked = probes(&sent).into_iter();
         let (_, elsewhere, question) = asked.find(|(_, asked, _)| *asked != pair).unwrap();
-        let answer = Message::Probe(Probe {
-            receiver_tag: subject.context(ulids).unwrap().local_tag,
-            state: ProbeState::InboundOk,
-            sent: vec![ProbeReport {
-                source: elsewhere.peer,
-                destination: elsewhere.local,
-                nonce: ProbeNonce(1),
-                data: 0,
-            }],
-            received: vec![question.sent[0]],
-        });
-        subject.hear(elsewhere, &answer);
+        subject.hear(elsewhere, &answer(&subject, ulids, elsewhere, &question));
         assert_eq!(left_on(&subject.send_payload(ulids)).0, elsewhere);
 
         let (delivered, sent) = subject.receive(error(pair.local, ty, code, word, &packet));
@@ -175,18 +179,7 @@ fn an_error_is_delivered_once_no_pair_has_answered_and_until_one_does() {
     assert_eq!(told, Some((ulids.into(), None)));
 
     let (_, elsewhere, question) = question.unwrap();
-    let answer = Message::Probe(Probe {
-        receiver_tag: subject.context(ulids).unwrap().local_tag,
-        state: ProbeState::InboundOk,
-        sent: vec![ProbeReport {
-            source: elsewhere.peer,
-            destination: elsewhere.local,
-            nonce: ProbeNonce(1),
-            data: 0,
-        }],
-        received: vec![question.sent[0]],
-    });
-    subject.hear(elsewhere, &answer);
+    subject.hear(elsewhere, &answer(&subject, ulids, elsewhere, &question));
     assert_eq!(swallowed(&mut subject), None, "a pair was found");
 }
 

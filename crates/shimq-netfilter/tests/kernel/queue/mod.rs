@@ -12,7 +12,7 @@ use crate::support::{HOST, PEER, wait_for};
 use shimq_netfilter::queue::{
     BatchQueue, PlainQueue, Queue, QueueConfig, QueueError, QueuedPacket, Verdict,
 };
-use shimq_netfilter::rules::{AddressPair, InputHook, Mode, Ruleset, RulesetConfig};
+use shimq_netfilter::rules::{AddressPair, Change, InputHook, Mode, Ruleset, RulesetConfig};
 
 const OBSERVE: u16 = 7000;
 const REWRITE: u16 = 7100;
@@ -35,6 +35,13 @@ fn rules(mode: Mode, input_hook: InputHook) -> Ruleset {
         ..RulesetConfig::default()
     };
     Ruleset::load(&config).expect("the ruleset loads")
+}
+
+/// Every packet of [`HOST`] to the queue [`OBSERVE`].
+fn queue_all() -> Ruleset {
+    let mut rules = rules(Mode::QueueAll, InputHook::Input);
+    rules.apply(&[Change::AddIdentity(address(HOST))]).unwrap();
+    rules
 }
 
 fn address(text: &str) -> Ipv6Addr {

@@ -1,9 +1,8 @@
 //! Queues that get more than they take, and queues that hang.
 
-use super::{BACKENDS, OBSERVE, TICK, address, rules, send, serve};
+use super::{BACKENDS, OBSERVE, TICK, queue_all, send, serve};
 use crate::support::{HOST, Peer, close, enter_namespace, run, wait_for};
 use shimq_netfilter::queue::{QueueConfig, QueuedPacket, Verdict, statistics};
-use shimq_netfilter::rules::{Change, InputHook, Mode};
 
 #[test]
 fn a_full_queue_drops_and_counts_or_fails_open() {
@@ -19,8 +18,7 @@ fn a_full_queue_drops_and_counts_or_fails_open() {
                 ..QueueConfig::observe(OBSERVE)
             };
             let mut queue = open(&config).unwrap();
-            let mut rules = rules(Mode::QueueAll, InputHook::Input);
-            rules.apply(&[Change::AddIdentity(address(HOST))]).unwrap();
+            let rules = queue_all();
             send(b"x", 50);
             let counted = statistics().unwrap()[0];
             assert_eq!(counted.waiting, 10, "{name}");
@@ -51,8 +49,7 @@ fn an_overrun_receive_buffer_is_counted_and_the_queue_goes_on() {
             16 << 10,
             "{name}: the kernel doubles"
         );
-        let mut rules = rules(Mode::QueueAll, InputHook::Input);
-        rules.apply(&[Change::AddIdentity(address(HOST))]).unwrap();
+        let rules = queue_all();
         send(b"x", 100);
         let dropped = statistics().unwrap()[0].user_dropped;
         assert!(dropped > 0, "{name}");
@@ -78,8 +75,7 @@ fn a_verdict_on_a_packet_that_is_gone_is_counted() {
     let _peer = Peer::connect();
     for (name, open) in BACKENDS {
         let mut queue = open(&QueueConfig::rewrite(OBSERVE)).unwrap();
-        let mut rules = rules(Mode::QueueAll, InputHook::Input);
-        rules.apply(&[Change::AddIdentity(address(HOST))]).unwrap();
+        let rules = queue_all();
         run("nft add table ip6 other");
         run("nft add chain ip6 other c { type filter hook input priority 0 ; }");
         send(b"x", 1);
@@ -110,8 +106,7 @@ fn a_hung_queue_can_be_taken_away_so_that_packets_pass() {
     let peer = Peer::connect();
     for (name, open) in BACKENDS {
         let queue = open(&QueueConfig::observe(OBSERVE)).unwrap();
-        let mut rules = rules(Mode::QueueAll, InputHook::Input);
-        rules.apply(&[Change::AddIdentity(address(HOST))]).unwrap();
+        let rules = queue_all();
         let unbinder = queue.unbinder().unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| unbinder.unbind().unwrap());

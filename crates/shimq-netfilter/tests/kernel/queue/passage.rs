@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use super::{BACKENDS, OBSERVE, REWRITE, address, pair, rules, send, serve};
+use super::{BACKENDS, OBSERVE, REWRITE, address, pair, queue_all, rules, send, serve};
 use crate::support::{HOST, PEER, Peer, close, enter_namespace, run};
 use shimq_netfilter::queue::{HEADROOM, Hook, QueueConfig, QueuedPacket, Verdict, statistics};
 use shimq_netfilter::rules::{Change, InputHook, Mode};
@@ -167,8 +167,7 @@ fn an_observer_sees_the_head_of_a_packet_and_its_whole_length() {
     let _peer = Peer::connect();
     for (name, open) in BACKENDS {
         let mut queue = open(&QueueConfig::observe(OBSERVE)).unwrap();
-        let mut rules = rules(Mode::QueueAll, InputHook::Input);
-        rules.apply(&[Change::AddIdentity(address(HOST))]).unwrap();
+        let rules = queue_all();
         send(&[7; 1000], 1);
         serve(queue.as_mut(), 1, |packet| {
             assert_eq!(packet.octets().len(), 128, "{name}");

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::{BACKENDS, OBSERVE, TICK, address, rules, send};
-use crate::support::{HOST, Peer, close, enter_namespace, wait_for};
+use super::{BACKENDS, OBSERVE, TICK, queue_all, send};
+use crate::support::{Peer, close, enter_namespace, wait_for};
 use shimq_netfilter::queue::{QueueConfig, Verdict};
-use shimq_netfilter::rules::{Change, InputHook, Mode};
 
 #[test]
 fn serving_an_empty_queue_returns_after_each_timeout() {
@@ -32,8 +31,7 @@ fn a_packet_ends_the_wait_for_it() {
     let _peer = Peer::connect();
     for (name, open) in BACKENDS {
         let mut queue = open(&QueueConfig::observe(OBSERVE)).unwrap();
-        let mut rules = rules(Mode::QueueAll, InputHook::Input);
-        rules.apply(&[Change::AddIdentity(address(HOST))]).unwrap();
+        let rules = queue_all();
         let (told, waiting) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             let queue = &mut queue;
