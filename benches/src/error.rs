@@ -28,6 +28,12 @@ pub enum BenchError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// `--only` names nothing there is.
+    #[error("--only matches nothing; there are:\n{}", titles.join("\n"))]
+    NoSuchTitle {
+        /// All that could be measured.
+        titles: Vec<String>,
+    },
     /// Something did not come true in time.
     #[error("waited in vain until {condition}")]
     TooLate {

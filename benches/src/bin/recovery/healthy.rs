@@ -31,6 +31,11 @@ const ROUGH: Path = Path {
     ..PATH
 };
 
+/// What `--only` and the tables call an application on a rough path.
+pub(crate) fn title(pattern: Pattern) -> String {
+    format!("healthy but rough path, {pattern:?}")
+}
+
 /// Has an application use a rough path for `time`.
 pub(crate) fn observe(
     pattern: Pattern,

@@ -49,10 +49,10 @@ struct Arguments {
     /// Trials at a time, each on a network of its own.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=64))]
     jobs: u64,
-    /// Only scenarios whose title contains one of these words.
+    /// Only faults and rough paths whose title contains one of these words.
     #[arg(long)]
     only: Vec<String>,
-    /// How long a healthy but rough path is used, seconds; 0 leaves it out.
+    /// How long each application uses a healthy but rough path, seconds; 0 leaves it out.
     #[arg(long, default_value_t = 120)]
     healthy: u64,
     /// The program; the one beside this one if not given.
@@ -77,31 +77,22 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
     shimq_testbed::gain_privilege()?;
     let mut machine = Machine::look();
     let program = Program::prepare(arguments.shimq.as_deref())?;
-    let scenarios: Vec<Scenario> = Scenario::all()
-        .into_iter()
-        .filter(|scenario| arguments.wants(&scenario.title()))
-        .collect();
+    let (scenarios, healthy) = arguments.select()?;
     let trials: VecDeque<(Scenario, u64)> = (0..arguments.runs)
         .flat_map(|run| scenarios.iter().map(move |scenario| (*scenario, run)))
-        .collect();
-    let healthy: Vec<Pattern> = [Pattern::Paced, Pattern::Call]
-        .into_iter()
-        .filter(|_| arguments.healthy > 0 && arguments.only.is_empty())
         .collect();
 
     let steps = trials.len() as u64 + arguments.healthy * healthy.len() as u64;
     let progress = progress_bar(steps);
-    let mut results = Results::default();
-    for pattern in healthy {
-        progress.set_message(format!("a healthy but rough path: {pattern:?}"));
-        let time = Duration::from_secs(arguments.healthy);
-        match healthy::observe(pattern, time, &program, &progress) {
-            Ok(healthy) => results.healthy.push(healthy),
-            Err(error) => results.failures.push(format!("rough path: {error}")),
+    let results = Mutex::new(Results::default());
+    let time = Duration::from_secs(arguments.healthy);
+    thread::scope(|scope| {
+        for pattern in healthy {
+            let (results, program, progress) = (&results, &program, &progress);
+            scope.spawn(move || use_rough_path(pattern, time, results, program, progress));
         }
-    }
+    });
     let trials = Mutex::new(trials);
-    let results = Mutex::new(results);
     thread::scope(|scope| {
         for _ in 0..arguments.jobs {
             scope.spawn(|| work(&trials, &results, &program, &progress));
@@ -117,8 +108,29 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
     };
     let table = report::write(&results, &setting, &arguments.out)?;
     println!("{table}");
-    println!("All of it, and a plot, in {}.", arguments.out.display());
+    println!("All of it in {}.", arguments.out.display());
     Ok(())
+}
+
+/// Has an application use a rough path for `time`, on a network of its own.
+fn use_rough_path(
+    pattern: Pattern,
+    time: Duration,
+    results: &Mutex<Results>,
+    program: &Program,
+    progress: &ProgressBar,
+) {
+    progress.set_message("healthy but rough paths");
+    let outcome = healthy::observe(pattern, time, program, progress);
+    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+    match outcome {
+        Ok(healthy) => results.healthy.push(healthy),
+        Err(error) => {
+            let failure = format!("{}: {error}", healthy::title(pattern));
+            progress.suspend(|| eprintln!("{failure}"));
+            results.failures.push(failure);
+        }
+    }
 }
 
 /// Plays trials until none is left.
@@ -152,6 +164,21 @@ fn work(
 }
 
 impl Arguments {
+    /// What is to be measured: faults, and patterns of applications on a rough path.
+    fn select(&self) -> Result<(Vec<Scenario>, Vec<Pattern>), BenchError> {
+        let rough = [Pattern::Paced, Pattern::Call];
+        let mut scenarios = Scenario::all();
+        let mut titles: Vec<String> = scenarios.iter().copied().map(Scenario::title).collect();
+        titles.extend(rough.map(healthy::title));
+        if !titles.iter().any(|title| self.wants(title)) {
+            return Err(BenchError::NoSuchTitle { titles });
+        }
+
+        scenarios.retain(|scenario| self.wants(&scenario.title()));
+        let wanted = |pattern: &Pattern| self.healthy > 0 && self.wants(&healthy::title(*pattern));
+        Ok((scenarios, rough.into_iter().filter(wanted).collect()))
+    }
+
     fn wants(&self, title: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|word| title.contains(word.as_str()))
     }

@@ -33,7 +33,7 @@ struct Json<'a> {
     outcomes: &'a [Outcome],
 }
 
-/// Writes `recovery.json`, `.md`, `.svg` and `.png` to `folder`, and returns the table.
+/// Writes `recovery.json` and `.md`, and if there were faults, `.svg` and `.png` to `folder`; returns the table.
 pub(crate) fn write(
     results: &Results,
     setting: &Setting,
@@ -54,7 +54,9 @@ pub(crate) fn write(
     serde_json::to_writer_pretty(file, &json).map_err(BenchError::io("write JSON"))?;
     let table = table(results, &points, &targets, setting);
     fs::write(folder.join("recovery.md"), &table).map_err(BenchError::io("write the table"))?;
-    rows(&points, setting).write(folder, "recovery")?;
+    if !points.is_empty() {
+        rows(&points, setting).write(folder, "recovery")?;
+    }
     Ok(table)
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use shimq_benches::application::Pattern;
 use shimq_benches::percentiles::{percentile, sort};
 
-use crate::healthy::Healthy;
+use crate::healthy::{self, Healthy};
 use crate::scenario::{Means, Scenario};
 use crate::silence;
 use crate::trial::Outcome;
@@ -108,7 +108,7 @@ impl Results {
             })
             .collect();
         for healthy in &self.healthy {
-            let what = format!("healthy but rough path, {:?}", healthy.pattern);
+            let what = healthy::title(healthy.pattern);
             let a_second = healthy.tests as f64 / healthy.seconds;
             targets.push(Target::at_most(
                 format!("{what}: tests of the current pair"),
