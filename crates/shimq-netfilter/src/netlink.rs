@@ -344,9 +344,9 @@ impl Socket {
         set_receive_buffer(self.as_fd(), octets)
     }
 
-    /// Lets a receiver wait for `timeout` at most, which is not zero.
-    pub(crate) fn set_receive_timeout(&self, timeout: Duration) -> io::Result<()> {
-        sockopt::set_socket_timeout(self, sockopt::Timeout::Recv, Some(timeout))?;
+    /// Lets a receiver wait for `timeout` at most, which is not zero; for ever without one.
+    pub(crate) fn set_receive_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        sockopt::set_socket_timeout(self, sockopt::Timeout::Recv, timeout)?;
         Ok(())
     }
 

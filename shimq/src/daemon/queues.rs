@@ -10,19 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use pnet_packet::ipv6::Ipv6Packet;
 use shim6_core::{DropReason, FlowTable, FlowUpdate, Instant, Notice, UlidPair, Verdict};
 use shim6_wire::Packet;
-use shimq_netfilter::queue::{self, Hook, Queue, QueuedPacket, Unbinder};
+use shimq_netfilter::queue::{self, Hook, Queue, QueuedPacket, Remote};
 
 use super::intake::{Full, ToEndpoint};
 use super::oversize::{Cut, Oversize};
 use crate::clock;
-
-/// How long a thread waits for packets before it shows that it is alive.
-const WAKE: Duration = Duration::from_millis(500);
 
 /// Looks, a second apart, at which a thread may be missing before its queue is taken from it.
 const MISSED_LOOKS_MAX: u32 = 3;
@@ -107,7 +103,7 @@ pub(crate) struct QueueThread {
     rounds_seen: u64,
     missed_looks: u32,
     stop: Arc<AtomicBool>,
-    unbinder: Unbinder,
+    remote: Remote,
     unbound: bool,
     thread: Option<JoinHandle<std::io::Result<()>>>,
 }
@@ -129,7 +125,7 @@ impl QueueThread {
         let counters = Arc::new(QueueCounters::new());
         let stop = Arc::new(AtomicBool::new(false));
         let (number, receive_buffer) = (queue.number(), queue.receive_buffer());
-        let unbinder = queue.unbinder()?;
+        let remote = queue.remote()?;
         let judge = Judge {
             maps,
             table,
@@ -154,7 +150,7 @@ impl QueueThread {
             rounds_seen: 0,
             missed_looks: 0,
             stop,
-            unbinder,
+            remote,
             unbound: false,
             thread: Some(thread),
         })
@@ -166,23 +162,34 @@ impl QueueThread {
         let _ = self.updates.send(update);
     }
 
-    /// Looks whether the thread came by since the last look; if it has not twice in a row, takes the
-    /// queue away from it, so that packets bypass it, and says so.
+    /// Looks whether the thread came by since the last look, and if not, wakes it; if that was in vain
+    /// several times, takes the queue away from it, so that packets bypass it, and says so.
     ///
     /// Looks are counted, not time: after a pause of the whole machine thread and watch are late alike.
     pub(crate) fn hangs(&mut self) -> bool {
         let rounds = self.counters.rounds.load(Relaxed);
-        let came_by = rounds != self.rounds_seen;
-        self.rounds_seen = rounds;
-        self.missed_looks = if came_by { 0 } else { self.missed_looks + 1 };
+        if rounds != self.rounds_seen {
+            self.rounds_seen = rounds;
+            self.missed_looks = 0;
+            return false;
+        }
+        self.missed_looks += 1;
         if self.missed_looks < MISSED_LOOKS_MAX {
+            self.wake();
             return false;
         }
         self.unbound = true;
-        if let Err(error) = self.unbinder.unbind() {
+        if let Err(error) = self.remote.unbind() {
             tracing::error!(queue = self.number, %error, "cannot unbind");
         }
         true
+    }
+
+    /// Has the thread look around, if it waits for packets.
+    fn wake(&self) {
+        if let Err(error) = self.remote.wake() {
+            tracing::error!(queue = self.number, %error, "cannot wake a queue's thread");
+        }
     }
 
     /// Whether the thread has ended, and with what.
@@ -201,6 +208,7 @@ impl Drop for QueueThread {
             return;
         }
         if let Some(thread) = self.thread.take() {
+            self.wake();
             let _ = thread.join();
         }
     }
@@ -217,7 +225,7 @@ impl Worker {
         while !self.stop.load(Relaxed) {
             let mut now = None;
             let judge = &mut self.judge;
-            let served = self.queue.serve(WAKE, &mut |packet| {
+            let served = self.queue.serve(None, &mut |packet| {
                 let now = *now.get_or_insert_with(|| judge.wake());
                 judge.packet(packet, now)
             })?;
@@ -392,3 +400,6 @@ impl Judge {
         counter.fetch_add(1, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! The fast queue: up to 64 packets with one `recvmmsg`, all their verdicts with one `sendmsg`.
 //!
 //! The pattern of system calls decides what a queue costs, not the code between them. An idle queue waits inside of the
-//! receiving call, so that a lone packet takes two calls, and a flood two for every 64 packets. Packets stay where they
+//! receiving call, so that a lone packet takes two calls, and a flood two for every 64 packets. Waiting for ever is cheaper
+//! than with a timeout, which sets a timer and stops it for each packet. Packets stay where they
 //! were received, rewritten ones included, and the datagram of verdicts is gathered from there ([`super::slots`],
 //! [`super::replies`]). No verdict asks for an acknowledgement, which would cost a message each.
 
@@ -23,7 +24,7 @@ pub struct BatchQueue {
     receive_buffer: usize,
     /// Octets that one datagram of verdicts may have.
     send_limit: usize,
-    /// The socket's receive timeout, once there is one.
+    /// The socket's receive timeout.
     timeout: Option<Duration>,
     slots: Slots,
     replies: Replies,
@@ -75,16 +76,8 @@ impl BatchQueue {
     }
 
     /// Takes what is there into the slots: how many datagrams. Waits up to `timeout` for the first one.
-    fn receive(&mut self, timeout: Duration, served: &mut Served) -> io::Result<usize> {
-        let wait = if timeout.is_zero() {
-            Wait::NotAtAll
-        } else {
-            if self.timeout != Some(timeout) {
-                self.socket.set_receive_timeout(timeout)?;
-                self.timeout = Some(timeout);
-            }
-            Wait::ForTheFirst
-        };
+    fn receive(&mut self, timeout: Option<Duration>, served: &mut Served) -> io::Result<usize> {
+        let wait = self.prepare_wait(timeout)?;
         let error = match self.slots.receive(self.socket.as_fd(), wait) {
             Ok(count) => return Ok(count),
             Err(error) => error,
@@ -95,6 +88,18 @@ impl BatchQueue {
             _ => return Err(error),
         }
         Ok(0)
+    }
+
+    /// How to wait for `timeout`, which the socket knows afterwards.
+    fn prepare_wait(&mut self, timeout: Option<Duration>) -> io::Result<Wait> {
+        if timeout == Some(Duration::ZERO) {
+            return Ok(Wait::NotAtAll);
+        }
+        if self.timeout != timeout {
+            self.socket.set_receive_timeout(timeout)?;
+            self.timeout = timeout;
+        }
+        Ok(Wait::ForTheFirst)
     }
 
     /// Judges the datagrams in the first `count` slots and notes the verdicts as replies.
@@ -156,7 +161,7 @@ impl BatchQueue {
 }
 
 impl Queue for BatchQueue {
-    fn serve(&mut self, timeout: Duration, judge: &mut Judge<'_>) -> io::Result<Served> {
+    fn serve(&mut self, timeout: Option<Duration>, judge: &mut Judge<'_>) -> io::Result<Served> {
         let mut served = Served::default();
         let count = self.receive(timeout, &mut served)?;
         self.judge(count, &mut served, judge);

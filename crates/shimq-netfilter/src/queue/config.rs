@@ -1,4 +1,4 @@
-//! NFQNL_MSG_CONFIG: what a queue is told at its birth and at its end.
+//! NFQNL_MSG_CONFIG: what a queue is told at its birth and at its end; and what only wakes its reader.
 
 use super::{MAX_COPY_RANGE, QueueConfig};
 use crate::netlink::Builder;
@@ -44,5 +44,13 @@ pub(super) fn bind(config: &QueueConfig) -> Vec<u8> {
 pub(super) fn unbind(number: u16) -> Vec<u8> {
     let mut out = Vec::new();
     Builder::new(&mut out, MSG_CONFIG, 0, 0, 0, number).attr(CFG_CMD, &[CMD_UNBIND, 0, 0, 0]);
+    out
+}
+
+/// A message that the kernel refuses whatever is in it, because only the kernel may send it. The refusal is something to
+/// read on the socket that sent it, and changes nothing.
+pub(super) fn wake(number: u16) -> Vec<u8> {
+    let mut out = Vec::new();
+    Builder::new(&mut out, super::packet::MSG_PACKET, 0, 0, 0, number);
     out
 }

@@ -173,9 +173,10 @@ pub type Judge<'j> = dyn FnMut(&mut QueuedPacket<'_>) -> Verdict + 'j;
 
 /// A bound queue. Dropping it unbinds: the kernel drops what waits, and rules with `bypass` let later packets pass.
 pub trait Queue: Send + AsFd {
-    /// Waits up to `timeout` for packets, judges those that are there, and gives their verdicts before it returns.
+    /// Waits up to `timeout` for packets, for ever without one, judges those that are there, and gives their verdicts
+    /// before it returns.
     ///
-    /// Returns early, possibly with no packet, when there is something to count.
+    /// Returns early, possibly with no packet, when there is something to count, and when [`Remote::wake`] asks for it.
     ///
     /// # Errors
     ///
@@ -184,7 +185,7 @@ pub trait Queue: Send + AsFd {
     /// # Panics
     ///
     /// If the judge returns a [`Verdict::Rewrite`] range outside the buffer, or one that starts too early.
-    fn serve(&mut self, timeout: Duration, judge: &mut Judge<'_>) -> io::Result<Served>;
+    fn serve(&mut self, timeout: Option<Duration>, judge: &mut Judge<'_>) -> io::Result<Served>;
 
     /// The number that this queue is bound to.
     fn number(&self) -> u16;
@@ -192,35 +193,47 @@ pub trait Queue: Send + AsFd {
     /// Octets of receive buffer in force.
     fn receive_buffer(&self) -> usize;
 
-    /// A handle by which another thread can take this queue away when its own thread hangs.
+    /// A handle by which another thread can wake the one that serves, and take the queue away if that hangs.
     ///
     /// # Errors
     ///
     /// No descriptor left.
-    fn unbinder(&self) -> io::Result<Unbinder> {
-        Ok(Unbinder {
+    fn remote(&self) -> io::Result<Remote> {
+        Ok(Remote {
             socket: self.as_fd().try_clone_to_owned()?,
             number: self.number(),
         })
     }
 }
 
-/// Unbinds a queue from outside its thread, see [`Queue::unbinder`].
+/// Reaches a queue from outside its thread, see [`Queue::remote`].
 #[derive(Debug)]
-pub struct Unbinder {
+pub struct Remote {
     socket: OwnedFd,
     number: u16,
 }
 
-impl Unbinder {
+impl Remote {
+    /// Ends the wait that [`Queue::serve`] is in, or the next one if it is in none.
+    ///
+    /// # Errors
+    ///
+    /// What sending reports.
+    pub fn wake(&self) -> io::Result<()> {
+        self.send(&config::wake(self.number))
+    }
+
     /// Unbinds: waiting packets are dropped, and rules with `bypass` let later ones pass.
     ///
     /// # Errors
     ///
     /// What sending reports; the kernel does not refuse an unbinding that comes from the queue's own socket.
     pub fn unbind(&self) -> io::Result<()> {
-        let request = config::unbind(self.number);
-        rustix::net::send(&self.socket, &request, rustix::net::SendFlags::empty())?;
+        self.send(&config::unbind(self.number))
+    }
+
+    fn send(&self, request: &[u8]) -> io::Result<()> {
+        rustix::net::send(&self.socket, request, rustix::net::SendFlags::empty())?;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use super::Hook;
 use super::config::SUBSYSTEM;
 use crate::netlink::{self, ATTR_LEN, Attr, HEADER_LEN, NFGEN_LEN, NLMSG_ERROR};
 
-const MSG_PACKET: u16 = SUBSYSTEM;
+pub(super) const MSG_PACKET: u16 = SUBSYSTEM;
 const NFQA_PACKET_HDR: u16 = 1;
 const NFQA_MARK: u16 = 3;
 const NFQA_PAYLOAD: u16 = 10;
@@ -13,6 +13,10 @@ const NFQA_SKB_INFO: u16 = 14;
 const SKB_CSUM_NOT_READY: u32 = 1 << 0;
 const SKB_GSO: u32 = 1 << 1;
 
+/// The kernel's answer to a message that only it may send: its own ENOTSUPP, which `libc` does not have because no
+/// system call is meant to return it.
+pub(super) const WOKEN: i32 = 524;
+
 /// Octets that the attributes of a packet message take besides the packet itself, with a margin.
 pub(super) const METADATA_LEN: usize = 1024;
 
@@ -20,9 +24,9 @@ pub(super) const METADATA_LEN: usize = 1024;
 #[derive(Debug)]
 pub(super) enum Received {
     Packet(Metadata),
-    /// A request of ours was refused; requests that succeed are not acknowledged.
+    /// A verdict was refused; requests that succeed are not acknowledged.
     Refusal,
-    /// Nothing that a queue socket is sent.
+    /// The answer to [`super::Remote::wake`], or nothing that a queue socket is sent.
     Other,
 }
 
@@ -46,6 +50,9 @@ pub(super) fn parse(datagram: &[u8]) -> Received {
     };
     match message.kind {
         MSG_PACKET => parse_packet(datagram).map_or(Received::Other, Received::Packet),
+        NLMSG_ERROR if message.answer().is_some_and(|answer| answer.errno == WOKEN) => {
+            Received::Other
+        }
         NLMSG_ERROR => Received::Refusal,
         _ => Received::Other,
     }

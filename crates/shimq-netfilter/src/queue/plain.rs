@@ -16,7 +16,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, getsockname, sockopt};
 
-use super::packet::hook;
+use super::packet::{self, hook};
 use super::{
     HEADROOM, Judge, MAX_COPY_RANGE, Queue, QueueConfig, QueueError, QueuedPacket, Served, Verdict,
     statistics,
@@ -123,7 +123,7 @@ impl PlainQueue {
 }
 
 impl Queue for PlainQueue {
-    fn serve(&mut self, timeout: Duration, judge: &mut Judge<'_>) -> io::Result<Served> {
+    fn serve(&mut self, timeout: Option<Duration>, judge: &mut Judge<'_>) -> io::Result<Served> {
         let mut served = Served::default();
         let mut waited = false;
         loop {
@@ -144,6 +144,7 @@ impl Queue for PlainQueue {
                         waited = true;
                     }
                     Some(libc::EINTR) => {}
+                    Some(packet::WOKEN) => return Ok(served),
                     Some(libc::ENOBUFS) => served.overruns += 1,
                     // Not a failure to receive, but what the kernel says of an earlier verdict.
                     Some(libc::ENOENT | libc::EINVAL | libc::ENOMEM) => served.gone += 1,
@@ -170,12 +171,12 @@ impl AsFd for PlainQueue {
 }
 
 /// Waits until `fd` has something to read; false after `timeout` or a signal.
-fn wait(fd: BorrowedFd<'_>, timeout: Duration) -> io::Result<bool> {
-    let timeout = Timespec {
+fn wait(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<bool> {
+    let timeout = timeout.map(|timeout| Timespec {
         tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
-    };
-    match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
+    });
+    match poll(&mut [PollFd::new(&fd, PollFlags::IN)], timeout.as_ref()) {
         Ok(ready) => Ok(ready > 0),
         Err(rustix::io::Errno::INTR) => Ok(false),
         Err(errno) => Err(errno.into()),

@@ -134,7 +134,7 @@ impl Mapper {
                 Verdict::Drop(_) => queue::Verdict::Drop,
             }
         };
-        queue.serve(patience, &mut judge)
+        queue.serve(Some(patience), &mut judge)
     }
 }
 

@@ -71,7 +71,7 @@ fn serve(
 ) {
     let mut judged = 0;
     wait_for("packets in the queue", || {
-        judged += queue.serve(TICK, &mut judge).unwrap().packets;
+        judged += queue.serve(Some(TICK), &mut judge).unwrap().packets;
         judged >= packets
     });
     assert_eq!(judged, packets);

@@ -55,7 +55,7 @@ fn an_overrun_receive_buffer_is_counted_and_the_queue_goes_on() {
         assert!(dropped > 0, "{name}");
         let (mut judged, mut overruns) = (0, 0);
         wait_for("the rest", || {
-            let served = queue.serve(TICK, &mut |_| Verdict::Accept).unwrap();
+            let served = queue.serve(Some(TICK), &mut |_| Verdict::Accept).unwrap();
             judged += u64::from(served.packets);
             overruns += served.overruns;
             judged + dropped == 100
@@ -86,7 +86,7 @@ fn a_verdict_on_a_packet_that_is_gone_is_counted() {
         };
         let (mut packets, mut gone) = (0, 0);
         wait_for("the refusal", || {
-            let served = queue.serve(TICK, &mut judge).unwrap();
+            let served = queue.serve(Some(TICK), &mut judge).unwrap();
             packets += served.packets;
             gone += served.gone;
             gone > 0
@@ -107,9 +107,9 @@ fn a_hung_queue_can_be_taken_away_so_that_packets_pass() {
     for (name, open) in BACKENDS {
         let queue = open(&QueueConfig::observe(OBSERVE)).unwrap();
         let rules = queue_all();
-        let unbinder = queue.unbinder().unwrap();
+        let remote = queue.remote().unwrap();
         std::thread::scope(|scope| {
-            scope.spawn(|| unbinder.unbind().unwrap());
+            scope.spawn(|| remote.unbind().unwrap());
         });
         assert_eq!(statistics().unwrap(), [], "{name}");
         // Nobody judges, and yet both directions pass.

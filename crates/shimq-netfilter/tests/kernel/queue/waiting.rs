@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{BACKENDS, OBSERVE, TICK, queue_all, send};
 use crate::support::{Peer, close, enter_namespace, wait_for};
-use shimq_netfilter::queue::{QueueConfig, Verdict};
+use shimq_netfilter::queue::{QueueConfig, Served, Verdict};
 
 #[test]
 fn serving_an_empty_queue_returns_after_each_timeout() {
@@ -15,8 +15,10 @@ fn serving_an_empty_queue_returns_after_each_timeout() {
         let mut queue = open(&QueueConfig::observe(OBSERVE)).unwrap();
         for timeout in [TICK, TICK / 2, Duration::ZERO, TICK] {
             let before = std::time::Instant::now();
-            let served = queue.serve(timeout, &mut |_| Verdict::Accept).unwrap();
-            assert_eq!(served, shimq_netfilter::queue::Served::default(), "{name}");
+            let served = queue
+                .serve(Some(timeout), &mut |_| Verdict::Accept)
+                .unwrap();
+            assert_eq!(served, Served::default(), "{name}");
             assert!(before.elapsed() >= timeout, "{name}");
         }
         close(queue);
@@ -37,17 +39,49 @@ fn a_packet_ends_the_wait_for_it() {
             let queue = &mut queue;
             let server = scope.spawn(move || {
                 told.send(rustix::thread::gettid()).unwrap();
-                // Longer than the test runner's patience.
-                let patience = Duration::from_secs(3600);
-                queue.serve(patience, &mut |_| Verdict::Accept).unwrap()
+                queue.serve(None, &mut |_| Verdict::Accept).unwrap()
             });
-            let stat = format!("/proc/self/task/{}/stat", waiting.recv().unwrap());
-            wait_for("the server to sleep", || {
-                std::fs::read_to_string(&stat).unwrap().contains(") S ")
-            });
+            wait_for_sleep(&waiting);
             send(b"x", 1);
             assert_eq!(server.join().unwrap().packets, 1, "{name}");
         });
         close((queue, rules));
     }
+}
+
+#[test]
+fn another_thread_ends_a_wait_without_end() {
+    if !enter_namespace() {
+        return;
+    }
+    for (name, open) in BACKENDS {
+        let mut queue = open(&QueueConfig::observe(OBSERVE)).unwrap();
+        let remote = queue.remote().unwrap();
+        let (told, waiting) = std::sync::mpsc::channel();
+        // Neither a packet nor a verdict that was refused.
+        let nothing = Served::default();
+        std::thread::scope(|scope| {
+            let queue = &mut queue;
+            let server = scope.spawn(move || {
+                told.send(rustix::thread::gettid()).unwrap();
+                queue.serve(None, &mut |_| Verdict::Accept).unwrap()
+            });
+            wait_for_sleep(&waiting);
+            remote.wake().unwrap();
+            assert_eq!(server.join().unwrap(), nothing, "{name}");
+        });
+        // Nor is the one lost that comes before the wait.
+        remote.wake().unwrap();
+        let served = queue.serve(None, &mut |_| Verdict::Accept).unwrap();
+        assert_eq!(served, nothing, "{name}");
+        close((queue, remote));
+    }
+}
+
+/// Waits until the thread that tells its id sleeps.
+fn wait_for_sleep(id: &std::sync::mpsc::Receiver<rustix::thread::Pid>) {
+    let stat = format!("/proc/self/task/{}/stat", id.recv().unwrap());
+    wait_for("the server to sleep", || {
+        std::fs::read_to_string(&stat).unwrap().contains(") S ")
+    });
 }

@@ -36,7 +36,7 @@ fn queued(queue: &mut BatchQueue) -> u32 {
     let mut packets = 0;
     loop {
         let served = queue
-            .serve(Duration::ZERO, &mut |_| Verdict::Accept)
+            .serve(Some(Duration::ZERO), &mut |_| Verdict::Accept)
             .unwrap();
         if served.packets == 0 {
             return packets;

@@ -41,7 +41,7 @@ fn what_goes_into_silence_is_shown_whole_and_passes_unjudged() {
         lengths.push(packet.octets().len());
         Verdict::Accept
     };
-    queue.serve(Duration::ZERO, &mut judge).unwrap();
+    queue.serve(Some(Duration::ZERO), &mut judge).unwrap();
     assert_eq!(lengths, [1048]);
 }
 
@@ -137,7 +137,7 @@ fn everything_is_queued_in_both_directions_if_so_configured() {
                     hooks.push(packet.hook);
                     Verdict::Accept
                 };
-                queue.serve(tick, &mut judge).unwrap();
+                queue.serve(Some(tick), &mut judge).unwrap();
                 hooks.len() >= 4
             });
             assert_eq!(hooks.len(), 4, "{hooks:?}");
@@ -189,7 +189,9 @@ fn tagged_packets_and_errors_about_them_are_queued_if_they_are_for_this_host() {
                 next_headers.push(packet.octets()[6]);
                 Verdict::Drop
             };
-            queue.serve(Duration::from_millis(100), &mut judge).unwrap();
+            queue
+                .serve(Some(Duration::from_millis(100)), &mut judge)
+                .unwrap();
             next_headers.len() >= 3
         });
         assert_eq!(next_headers, [140, 58, 140], "{input_hook:?}");
