@@ -276,6 +276,17 @@ impl Socket {
         }
     }
 
+    /// Like [`Self::send`], of one part, which spares the kernel a list of them.
+    pub(crate) fn send_one(&self, datagram: &[u8]) -> io::Result<()> {
+        loop {
+            match rustix::net::send(self, datagram, rustix::net::SendFlags::empty()) {
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
     /// Receives one datagram that is already there: `None` if there is none.
     pub(crate) fn receive<'b>(&self, buf: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
         self.receive_with(buf, rustix::net::RecvFlags::DONTWAIT)

@@ -26,6 +26,8 @@ pub struct BatchQueue {
     send_limit: usize,
     /// The socket's receive timeout.
     timeout: Option<Duration>,
+    /// How many of the next packets are waited for alone.
+    lone: u8,
     slots: Slots,
     replies: Replies,
 }
@@ -70,6 +72,7 @@ impl BatchQueue {
             receive_buffer,
             send_limit,
             timeout: None,
+            lone: 0,
             slots: Slots::new(METADATA_LEN + copy_range),
             replies: Replies::new(number),
         })
@@ -79,7 +82,14 @@ impl BatchQueue {
     fn receive(&mut self, timeout: Option<Duration>, served: &mut Served) -> io::Result<usize> {
         let wait = self.prepare_wait(timeout)?;
         let error = match self.slots.receive(self.socket.as_fd(), wait) {
-            Ok(count) => return Ok(count),
+            Ok(count) => {
+                self.lone = match wait {
+                    Wait::ForOne => self.lone - 1,
+                    Wait::ForTheFirst if count == 1 => LONE,
+                    Wait::ForTheFirst | Wait::NotAtAll => 0,
+                };
+                return Ok(count);
+            }
             Err(error) => error,
         };
         match error.raw_os_error() {
@@ -99,7 +109,11 @@ impl BatchQueue {
             self.socket.set_receive_timeout(timeout)?;
             self.timeout = timeout;
         }
-        Ok(Wait::ForTheFirst)
+        Ok(if self.lone > 0 {
+            Wait::ForOne
+        } else {
+            Wait::ForTheFirst
+        })
     }
 
     /// Judges the datagrams in the first `count` slots and notes the verdicts as replies.
@@ -142,6 +156,11 @@ impl BatchQueue {
     /// Sends the replies, in as few datagrams as the send buffer allows.
     fn send_replies(&self) -> io::Result<()> {
         let mut rest = self.replies.as_slice();
+        if let [reply] = rest {
+            return self
+                .socket
+                .send_one(&self.slots.slot(reply.slot)[reply.range.clone()]);
+        }
         while !rest.is_empty() {
             let mut parts = [IoSlice::new(&[]); SLOTS];
             let (mut count, mut octets) = (0, 0);
@@ -183,6 +202,11 @@ impl AsFd for BatchQueue {
         self.socket.as_fd()
     }
 }
+
+/// After a packet that came alone so many more are waited for alone, before it is looked again whether more are there.
+/// Where packets come one by one that saves most of what a look costs, and where they begin to flood it delays the
+/// batches by no more than this.
+const LONE: u8 = 3;
 
 /// Room for the verdicts of 64 packets of Ethernet size; longer packets take several datagrams.
 const SEND_BUFFER: usize = 128 << 10;

@@ -78,6 +78,29 @@ fn another_thread_ends_a_wait_without_end() {
     }
 }
 
+#[test]
+fn packets_that_come_alone_and_packets_that_come_together_are_all_judged() {
+    if !enter_namespace() {
+        return;
+    }
+    let _peer = Peer::connect();
+    for (name, open) in BACKENDS {
+        let mut queue = open(&QueueConfig::observe(OBSERVE)).unwrap();
+        let rules = queue_all();
+        for together in [1, 1, 1, 1, 1, 5, 1, 70, 70, 1, 1, 2, 1] {
+            send(b"x", together);
+            let mut judged = 0;
+            while judged < together {
+                let served = queue.serve(None, &mut |_| Verdict::Accept).unwrap();
+                assert_eq!(served.gone, 0, "{name}");
+                judged += served.packets as usize;
+            }
+            assert_eq!(judged, together, "{name}");
+        }
+        close((queue, rules));
+    }
+}
+
 /// Waits until the thread that tells its id sleeps.
 fn wait_for_sleep(id: &std::sync::mpsc::Receiver<rustix::thread::Pid>) {
     let stat = format!("/proc/self/task/{}/stat", id.recv().unwrap());
