@@ -1,10 +1,14 @@
 //! Paths fail, one way or both, once or again; connections do not.
 
-use std::net::Ipv6Addr;
+use std::io;
+use std::net::{Ipv6Addr, UdpSocket};
 
-use shimq_testbed::{A, Direction, Prefix};
+use shimq_testbed::{A, B, Direction, Prefix};
 
-use crate::support::{Daemon, FAST, Network, Side, Stream};
+use crate::support::{Daemon, FAST, Mode, Moved, Network, Side, Stream, eventually};
+
+/// A port that nobody needs to answer at.
+const DISCARD: u16 = 9;
 
 /// Cuts the pair that a connection is on, in `direction`, and sees it go on elsewhere.
 fn survives(direction: Direction, config: &str) {
@@ -151,6 +155,55 @@ fn a_peer_that_no_pair_reaches_is_reported_and_the_connection_goes_on_when_one_d
     network.hosts.heal().unwrap();
     stream.wait_for_more();
     stream.finish();
+}
+
+fn learns_that_no_pair_is_left(mode: Mode) {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let Some(moved) = Moved::new(&network, mode) else {
+        return;
+    };
+    let socket = || {
+        let socket = UdpSocket::bind((moved.a1, 0))?;
+        socket.connect((moved.b1, DISCARD))?;
+        io::Result::Ok(socket)
+    };
+    let socket = network.host(Side::A).enter(socket).unwrap().unwrap();
+    let mut events = moved.a.events();
+    // The router answers what is for any address of B by "administratively prohibited".
+    for provider in B {
+        let prefix = provider.prefix.to_string();
+        let refuse = ["-6", "route", "add", "prohibit", &prefix, "metric", "1"];
+        network.hosts.router.run("ip", refuse).unwrap();
+    }
+    let mut refusal = None;
+    eventually("the application is told", || {
+        refusal = socket.send(b"x").err();
+        refusal.is_some()
+    });
+    assert_eq!(refusal.unwrap().kind(), io::ErrorKind::PermissionDenied);
+    // Not before all pairs had been tried: what came earlier was acted upon.
+    events.wait_for("peer-unreachable");
+    let status = moved.a.ask("status");
+    let queues = status["queues"].as_array().unwrap().iter();
+    let mut acted_upon = queues.map(|queue| queue["dropped"]["icmp-acted-upon"].as_u64());
+    assert!(acted_upon.any(|count| count > Some(0)), "{status}");
+}
+
+//= https://www.rfc-editor.org/rfc/rfc5533#section-8
+//= type=test
+//= id=S-131
+//# All ICMP messages MUST be delivered to the ULP in all cases, except when Shim6 successfully acts
+//# on the message (e.g., selects a new path).
+#[test]
+fn an_application_learns_by_an_icmpv6_error_that_no_pair_is_left() {
+    learns_that_no_pair_is_left(Mode::Queue);
+}
+
+#[test]
+fn an_application_learns_by_an_icmpv6_error_that_no_pair_is_left_where_the_kernel_maps() {
+    learns_that_no_pair_is_left(Mode::Bpf);
 }
 
 #[test]
