@@ -175,7 +175,8 @@ impl QueueThread {
         }
         self.missed_looks += 1;
         if self.missed_looks < MISSED_LOOKS_MAX {
-            self.wake();
+            // If it cannot be woken, the last look will find that out.
+            let _ = self.wake();
             return false;
         }
         self.unbound = true;
@@ -185,11 +186,13 @@ impl QueueThread {
         true
     }
 
-    /// Has the thread look around, if it waits for packets.
-    fn wake(&self) {
-        if let Err(error) = self.remote.wake() {
+    /// Has the thread look around, if it waits for packets. Whether it will.
+    fn wake(&self) -> bool {
+        let woken = self.remote.wake();
+        if let Err(error) = &woken {
             tracing::error!(queue = self.number, %error, "cannot wake a queue's thread");
         }
+        woken.is_ok()
     }
 
     /// Whether the thread has ended, and with what.
@@ -207,8 +210,9 @@ impl Drop for QueueThread {
             // It hangs: waiting for it would hang as well.
             return;
         }
-        if let Some(thread) = self.thread.take() {
-            self.wake();
+        if let Some(thread) = self.thread.take()
+            && self.wake()
+        {
             let _ = thread.join();
         }
     }
