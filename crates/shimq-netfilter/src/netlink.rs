@@ -276,17 +276,6 @@ impl Socket {
         }
     }
 
-    /// Like [`Self::send`], of one part, which spares the kernel a list of them.
-    pub(crate) fn send_one(&self, datagram: &[u8]) -> io::Result<()> {
-        loop {
-            match rustix::net::send(self, datagram, rustix::net::SendFlags::empty()) {
-                Ok(_) => return Ok(()),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-    }
-
     /// Receives one datagram that is already there: `None` if there is none.
     pub(crate) fn receive<'b>(&self, buf: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
         self.receive_with(buf, rustix::net::RecvFlags::DONTWAIT)
@@ -375,6 +364,17 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the descriptor belongs to `self.0` and stays open for as long as that lives.
         unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+    }
+}
+
+/// Like [`Socket::send`], of one part, which spares the kernel a list of them.
+pub(crate) fn send(socket: impl AsFd, datagram: &[u8]) -> io::Result<()> {
+    loop {
+        match rustix::net::send(&socket, datagram, rustix::net::SendFlags::empty()) {
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
 }
 

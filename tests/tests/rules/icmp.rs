@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use shim6_core::{Config, Event, LocatorPair, ReapState, UlidPair};
-use shim6_wire::{ContextTag, Message, Probe, ProbeNonce, ProbeReport, ProbeState};
+use shim6_wire::{Message, Probe, ProbeNonce, ProbeReport, ProbeState};
 
 use shimq_tests::secs;
 
@@ -201,24 +201,13 @@ fn an_error_about_plain_ipv6_is_delivered_as_it_came() {
 #[test]
 fn a_forged_error_moves_nothing() {
     let (mut subject, ulids, pair, packet) = subject_with_mapped_packet(Config::default());
-    let tag: ContextTag = subject.context(ulids).unwrap().local_tag;
     let (_, sent) = subject.receive(error(pair.local, 1, 0, 0, &packet));
     assert_eq!(left_on(&subject.send_payload(ulids)).0, pair);
     let Message::Probe(question) = only(sent).message else {
         panic!("no Probe")
     };
     // The peer is there and answers.
-    let answer = Message::Probe(Probe {
-        receiver_tag: tag,
-        state: ProbeState::InboundOk,
-        sent: vec![ProbeReport {
-            source: pair.peer,
-            destination: pair.local,
-            nonce: ProbeNonce(1),
-            data: 0,
-        }],
-        received: question.sent,
-    });
+    let answer = answer(&subject, ulids, pair, &question);
     subject.hear(pair, &answer);
     let context = subject.context(ulids).unwrap();
     assert_eq!(

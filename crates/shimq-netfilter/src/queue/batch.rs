@@ -1,10 +1,10 @@
 //! The fast queue: up to 64 packets with one `recvmmsg`, all their verdicts with one `sendmsg`.
 //!
 //! The pattern of system calls decides what a queue costs, not the code between them. An idle queue waits inside of the
-//! receiving call, so that a lone packet takes two calls, and a flood two for every 64 packets. Waiting for ever is cheaper
-//! than with a timeout, which sets a timer and stops it for each packet. Packets stay where they
-//! were received, rewritten ones included, and the datagram of verdicts is gathered from there ([`super::slots`],
-//! [`super::replies`]). No verdict asks for an acknowledgement, which would cost a message each.
+//! receiving call, so that a lone packet takes two calls, and a flood two for every 64 packets. Waiting for ever is
+//! cheaper than with a timeout, which sets a timer and stops it for each packet. Packets stay where they were received,
+//! rewritten ones included, and the datagram of verdicts is gathered from there ([`super::slots`], [`super::replies`]).
+//! No verdict asks for an acknowledgement, which would cost a message each.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -157,9 +157,8 @@ impl BatchQueue {
     fn send_replies(&self) -> io::Result<()> {
         let mut rest = self.replies.as_slice();
         if let [reply] = rest {
-            return self
-                .socket
-                .send_one(&self.slots.slot(reply.slot)[reply.range.clone()]);
+            let verdict = &self.slots.slot(reply.slot)[reply.range.clone()];
+            return netlink::send(&self.socket, verdict);
         }
         while !rest.is_empty() {
             let mut parts = [IoSlice::new(&[]); SLOTS];

@@ -39,6 +39,7 @@ pub use self::batch::BatchQueue;
 pub use self::error::QueueError;
 pub use self::plain::PlainQueue;
 pub use self::statistics::{QueueStatistics, statistics};
+use crate::netlink;
 
 /// Octets before [`QueuedPacket::start`] that a judge may overwrite: room for one Shim6 Payload Extension header.
 pub const HEADROOM: usize = 8;
@@ -220,7 +221,7 @@ impl Remote {
     ///
     /// What sending reports.
     pub fn wake(&self) -> io::Result<()> {
-        self.send(&config::wake(self.number))
+        netlink::send(&self.socket, &config::wake(self.number))
     }
 
     /// Unbinds: waiting packets are dropped, and rules with `bypass` let later ones pass.
@@ -229,12 +230,7 @@ impl Remote {
     ///
     /// What sending reports; the kernel does not refuse an unbinding that comes from the queue's own socket.
     pub fn unbind(&self) -> io::Result<()> {
-        self.send(&config::unbind(self.number))
-    }
-
-    fn send(&self, request: &[u8]) -> io::Result<()> {
-        rustix::net::send(&self.socket, request, rustix::net::SendFlags::empty())?;
-        Ok(())
+        netlink::send(&self.socket, &config::unbind(self.number))
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{BACKENDS, OBSERVE, TICK, queue_all, send};
 use crate::support::{Peer, close, enter_namespace, wait_for};
-use shimq_netfilter::queue::{QueueConfig, Served, Verdict};
+use shimq_netfilter::queue::{Queue, QueueConfig, Served, Verdict};
 
 #[test]
 fn serving_an_empty_queue_returns_after_each_timeout() {
@@ -34,17 +34,8 @@ fn a_packet_ends_the_wait_for_it() {
     for (name, open) in BACKENDS {
         let mut queue = open(&QueueConfig::observe(OBSERVE)).unwrap();
         let rules = queue_all();
-        let (told, waiting) = std::sync::mpsc::channel();
-        std::thread::scope(|scope| {
-            let queue = &mut queue;
-            let server = scope.spawn(move || {
-                told.send(rustix::thread::gettid()).unwrap();
-                queue.serve(None, &mut |_| Verdict::Accept).unwrap()
-            });
-            wait_for_sleep(&waiting);
-            send(b"x", 1);
-            assert_eq!(server.join().unwrap().packets, 1, "{name}");
-        });
+        let served = serve_asleep(queue.as_mut(), || send(b"x", 1));
+        assert_eq!(served.packets, 1, "{name}");
         close((queue, rules));
     }
 }
@@ -57,19 +48,10 @@ fn another_thread_ends_a_wait_without_end() {
     for (name, open) in BACKENDS {
         let mut queue = open(&QueueConfig::observe(OBSERVE)).unwrap();
         let remote = queue.remote().unwrap();
-        let (told, waiting) = std::sync::mpsc::channel();
         // Neither a packet nor a verdict that was refused.
         let nothing = Served::default();
-        std::thread::scope(|scope| {
-            let queue = &mut queue;
-            let server = scope.spawn(move || {
-                told.send(rustix::thread::gettid()).unwrap();
-                queue.serve(None, &mut |_| Verdict::Accept).unwrap()
-            });
-            wait_for_sleep(&waiting);
-            remote.wake().unwrap();
-            assert_eq!(server.join().unwrap(), nothing, "{name}");
-        });
+        let served = serve_asleep(queue.as_mut(), || remote.wake().unwrap());
+        assert_eq!(served, nothing, "{name}");
         // Nor is the one lost that comes before the wait.
         remote.wake().unwrap();
         let served = queue.serve(None, &mut |_| Verdict::Accept).unwrap();
@@ -101,10 +83,19 @@ fn packets_that_come_alone_and_packets_that_come_together_are_all_judged() {
     }
 }
 
-/// Waits until the thread that tells its id sleeps.
-fn wait_for_sleep(id: &std::sync::mpsc::Receiver<rustix::thread::Pid>) {
-    let stat = format!("/proc/self/task/{}/stat", id.recv().unwrap());
-    wait_for("the server to sleep", || {
-        std::fs::read_to_string(&stat).unwrap().contains(") S ")
-    });
+/// Serves without a timeout on another thread, calls `wake` once that sleeps, and returns what was served.
+fn serve_asleep(queue: &mut dyn Queue, wake: impl FnOnce()) -> Served {
+    let (told, waiting) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let server = scope.spawn(move || {
+            told.send(rustix::thread::gettid()).unwrap();
+            queue.serve(None, &mut |_| Verdict::Accept).unwrap()
+        });
+        let stat = format!("/proc/self/task/{}/stat", waiting.recv().unwrap());
+        wait_for("the server to sleep", || {
+            std::fs::read_to_string(&stat).unwrap().contains(") S ")
+        });
+        wake();
+        server.join().unwrap()
+    })
 }
