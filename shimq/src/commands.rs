@@ -425,17 +425,27 @@ fn print_locators(locators: &Value, out: &mut dyn Write) -> io::Result<()> {
     for locator in locators.as_array().into_iter().flatten() {
         writeln!(
             out,
-            "{} dev {} {} sec {} {} table {}{}",
+            "{} dev {} {} sec {} {}{}{}",
             text(locator, "/address"),
             text(locator, "/interface"),
             text(locator, "/kind"),
             text(locator, "/sec"),
             text(locator, "/state"),
-            text(locator, "/table"),
+            routers_in_words(locator),
             preferences::in_words(&locator["preference"]),
         )?;
     }
     Ok(())
+}
+
+/// Whom the packets of a locator leave by, if it has routers of its own.
+fn routers_in_words(locator: &Value) -> String {
+    let routers = locator["routers"].as_array().into_iter().flatten();
+    let routers: Vec<_> = routers.filter_map(Value::as_str).collect();
+    if routers.is_empty() {
+        return String::new();
+    }
+    format!(" via {}", routers.join(", "))
 }
 
 /// One event for people: when, what, whose, and what else it says.

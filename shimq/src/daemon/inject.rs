@@ -1,6 +1,6 @@
 //! Sends what the endpoint wants sent.
 //!
-//! One raw socket for each source address, bound to it, so that the kernel's policy routing sees the
+//! One raw socket for each source address, bound to it, so that the kernel's routing sees the
 //! source when it looks for a way; marked, so that no rule of ours queues these packets again. The
 //! sockets are of protocol RAW: they send whole IPv6 packets and receive none, so a kernel without
 //! Shim6 on some other address still answers strangers as it always did.

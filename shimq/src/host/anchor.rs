@@ -13,7 +13,8 @@
 //! ```
 //!
 //! The first rule names both ULIDs, so it does not catch packets that were mapped to another pair
-//! that shares one address with the ULID pair. Anchors go when the daemon stops.
+//! that shares one address with the ULID pair. The second is added only when a ULID has lost its way:
+//! without rules of anybody's the kernel finds routes sooner. Anchors go when the daemon stops.
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -38,6 +39,9 @@ const FIRST: u32 = 13_999;
 /// Priority of the rule that puts anchors behind all other routes.
 const LAST: u32 = 40_000;
 
+/// If there are more anchors, it is not asked whether each is needed: one surely will be.
+const ASKED_MAX: usize = 64;
+
 /// Local and peer ULID.
 type UlidPair = (Ipv6Addr, Ipv6Addr);
 
@@ -48,6 +52,8 @@ pub(super) struct Anchors {
     loopback: u32,
     /// With the MTU in octets where one is set.
     mtus: BTreeMap<UlidPair, Option<u32>>,
+    /// The rule for when nothing else knows a way is there: until the last anchor goes.
+    in_force: bool,
 }
 
 impl Anchors {
@@ -63,6 +69,7 @@ impl Anchors {
             kernel,
             loopback: loopback.map_or(1, |(&index, _)| index),
             mtus: BTreeMap::new(),
+            in_force: false,
         })
     }
 
@@ -73,19 +80,34 @@ impl Anchors {
         peer: Ipv6Addr,
         mtu: Option<u32>,
     ) -> Result<(), HostError> {
-        if self.mtus.is_empty() {
-            self.add_rule(last()).await?;
-        }
         let request = RouteNetlinkMessage::NewRoute(route(TABLE, peer, self.loopback));
         self.kernel
             .replace("adding an anchor route", request)
             .await?;
         match (self.mtus.insert((local, peer), mtu).flatten(), mtu) {
-            (None, None) => Ok(()),
-            (Some(_), None) => self.widen(local, peer).await,
+            (None, None) => {}
+            (Some(_), None) => self.widen(local, peer).await?,
             // Also if it is the same: links that went down took their routes along.
-            (before, Some(_)) => self.narrow(local, peer, before.is_none()).await,
+            (before, Some(_)) => self.narrow(local, peer, before.is_none()).await?,
         }
+        if !self.in_force && (self.mtus.len() > ASKED_MAX || self.is_lost(local, peer).await?) {
+            self.enforce().await?;
+        }
+        Ok(())
+    }
+
+    /// Finds out whether a ULID has no way but its anchor, now that routes or rules have gone.
+    pub(super) async fn look_again(&mut self) -> Result<(), HostError> {
+        if self.in_force {
+            // Another program may have removed it.
+            return self.add_rule(last()).await;
+        }
+        for &(local, peer) in self.mtus.keys() {
+            if self.is_lost(local, peer).await? {
+                return self.enforce().await;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the anchor of a context, if there is one.
@@ -103,10 +125,41 @@ impl Anchors {
         if !self.mtus.keys().any(|&(_, other)| other == peer) {
             self.remove_route(TABLE, peer).await?;
         }
-        if self.mtus.is_empty() {
+        if self.mtus.is_empty() && self.in_force {
             self.remove_rule(last()).await?;
+            self.in_force = false;
         }
         Ok(())
+    }
+
+    async fn enforce(&mut self) -> Result<(), HostError> {
+        self.add_rule(last()).await?;
+        self.in_force = true;
+        Ok(())
+    }
+
+    /// Whether packets from `local` to `peer` have no route.
+    async fn is_lost(&self, local: Ipv6Addr, peer: Ipv6Addr) -> Result<bool, HostError> {
+        self.route_of(local, peer)
+            .await
+            .map(|found| found.is_none())
+    }
+
+    /// The route that packets from `local` to `peer` take.
+    async fn route_of(
+        &self,
+        local: Ipv6Addr,
+        peer: Ipv6Addr,
+    ) -> Result<Option<RouteMessage>, HostError> {
+        let mut question = RouteMessage::default();
+        question.header.address_family = AddressFamily::Inet6;
+        question.header.source_prefix_length = 128;
+        question.header.destination_prefix_length = 128;
+        question.attributes = vec![
+            RouteAttribute::Source(RouteAddress::Inet6(local)),
+            RouteAttribute::Destination(RouteAddress::Inet6(peer)),
+        ];
+        self.kernel.route_of("looking up a route", question).await
     }
 
     /// Writes the route that says the MTU, and if it is `new` for this pair, the rule.
@@ -144,15 +197,7 @@ impl Anchors {
 
     /// A route to `peer` that goes where packets from `local` go: to the same next hop, or nowhere.
     async fn way(&self, local: Ipv6Addr, peer: Ipv6Addr) -> Result<RouteMessage, HostError> {
-        let mut question = RouteMessage::default();
-        question.header.address_family = AddressFamily::Inet6;
-        question.header.source_prefix_length = 128;
-        question.header.destination_prefix_length = 128;
-        question.attributes = vec![
-            RouteAttribute::Source(RouteAddress::Inet6(local)),
-            RouteAttribute::Destination(RouteAddress::Inet6(peer)),
-        ];
-        let found = self.kernel.route_of("looking up a route", question).await?;
+        let found = self.route_of(local, peer).await?;
         let mut interface = self.loopback;
         let mut gateway = None;
         for attribute in found.map(|route| route.attributes).unwrap_or_default() {

@@ -63,7 +63,7 @@ pub(crate) enum HostError {
     #[error("cannot make a key or an address: {0}: correct the configuration")]
     Cga(#[from] CgaError),
     /// The kernel refused a request, or the netlink socket failed.
-    #[error("{doing}: {source}: see `ip -6 address`, `ip -6 rule` and the kernel log")]
+    #[error("{doing}: {source}: see `ip -6 address`, `ip -6 route` and the kernel log")]
     Netlink {
         /// What was being done.
         doing: &'static str,

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shim6_cga::{Kind, Pds, SigningKey};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::anchor::Anchors;
 use super::form::Former;
 use super::held::{Held, Valid};
 use super::netlink::Kernel;
@@ -73,6 +74,7 @@ pub(super) struct Keeper {
     /// Each locator has one of these, or none.
     pub(super) keys: Vec<Arc<SigningKey>>,
     pub(super) held: Held,
+    pub(super) anchors: Arc<Mutex<Anchors>>,
     pub(super) changes: mpsc::Sender<LocatorsChanged>,
 }
 
@@ -165,6 +167,10 @@ impl Keeper {
 
     /// Changes what is not as it should be.
     async fn round(&mut self, done: &mut Done, news: News) -> Result<(), HostError> {
+        // First: until then, what applications send may fail.
+        if news.routes_lost || news.addresses {
+            self.anchors.lock().await.look_again().await?;
+        }
         let snapshot = self.watch.snapshot();
         if let Source::Form(former) = &mut self.source {
             former.handle_advertised(&news, snapshot, &self.choice);
@@ -245,7 +251,7 @@ impl Keeper {
                 };
                 news.silent_neighbours.iter().any(silent)
             };
-            let routes = default_routes(&routes, |_| true).into_iter();
+            let routes = default_routes(&routes).into_iter();
             let silent = routes.filter(by_silent_router);
             interfaces.extend(silent.map(|route| route.interface));
         }

@@ -20,7 +20,7 @@
 //! * [`release`]: everything is taken back;
 //! * [`status`]: what there is.
 //!
-//! Addresses, rules and tables of ours stay when the daemon stops, because connections live on
+//! Addresses and default routes of ours stay when the daemon stops, because connections live on
 //! them; [`Host::stop`] removes what only serves new connections, [`release()`] removes everything.
 //! All of it is marked with [`PROTOCOL`]. What locators are used for is up to `shim6_core`.
 
@@ -59,7 +59,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{CryptoRngCore, SeedableRng};
 use rustix::thread::{CapabilitySet, capabilities};
 use shim6_cga::{Pds, SigningKey, SubnetPrefix};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use advertised::Advertised;
@@ -220,7 +220,7 @@ pub(crate) struct LocatorsChanged {
 pub(crate) struct Host {
     kernel: Kernel,
     store: Store,
-    anchors: Anchors,
+    anchors: Arc<Mutex<Anchors>>,
     stop: oneshot::Sender<()>,
     keeper: JoinHandle<Result<(), HostError>>,
 }
@@ -272,7 +272,7 @@ impl Host {
         if prefixes::prefixes(watch.snapshot(), &config.interfaces, |_, _| false).is_empty() {
             tracing::warn!("{}", HostError::NoGlobalPrefix);
         }
-        let anchors = Anchors::start(kernel.clone()).await?;
+        let anchors = Arc::new(Mutex::new(Anchors::start(kernel.clone()).await?));
         local::release(&kernel).await?;
         let (changes, receiver) = mpsc::channel(1);
         let keeper = Keeper {
@@ -282,6 +282,7 @@ impl Host {
             source,
             keys,
             held: Held::default(),
+            anchors: Arc::clone(&anchors),
             changes,
         };
         let (stop, stopped) = oneshot::channel();
@@ -301,25 +302,25 @@ impl Host {
     /// Keeps a route to the peer's ULID while a context maps its packets; `mtu`, in octets, limits
     /// packets from `local` to `peer`, also below the IPv6 minimum of 1280. Set it anew to change it.
     pub(crate) async fn set_anchor(
-        &mut self,
+        &self,
         local: Ipv6Addr,
         peer: Ipv6Addr,
         mtu: Option<u32>,
     ) -> Result<(), HostError> {
-        self.anchors.set(local, peer, mtu).await
+        self.anchors.lock().await.set(local, peer, mtu).await
     }
 
     /// Removes what [`Host::set_anchor`] added, if anything.
     pub(crate) async fn remove_anchor(
-        &mut self,
+        &self,
         local: Ipv6Addr,
         peer: Ipv6Addr,
     ) -> Result<(), HostError> {
-        self.anchors.remove(local, peer).await
+        self.anchors.lock().await.remove(local, peer).await
     }
 
     /// Stops in order: new connections choose as they did before, and the kernel forms addresses
-    /// again. Addresses, rules and tables stay.
+    /// again. Addresses and their default routes stay.
     ///
     /// # Errors
     ///

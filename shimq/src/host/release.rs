@@ -28,12 +28,10 @@ pub(crate) enum Removed {
         /// Name of its interface.
         interface: String,
     },
-    /// A routing rule.
-    Rule {
-        /// Packets from this address...
+    /// A default route.
+    DefaultRoute {
+        /// Packets from this address alone took it.
         from: Ipv6Addr,
-        /// ...looked into this table.
-        table: u32,
     },
     /// A route.
     Route {
@@ -60,7 +58,7 @@ impl fmt::Display for Removed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address { address, interface } => write!(f, "address {address} dev {interface}"),
-            Self::Rule { from, table } => write!(f, "rule from {from} lookup {table}"),
+            Self::DefaultRoute { from } => write!(f, "default route from {from}"),
             Self::Route { table } => write!(f, "route in table {table}"),
             Self::AutoconfOff { interface } => {
                 write!(f, "setting net.ipv6.conf.{interface}.autoconf=0")

@@ -34,17 +34,19 @@ pub(super) struct DefaultRoute {
 }
 
 impl DefaultRoute {
-    /// A message about this route, as one of ours, in `table`.
-    pub(super) fn to_message(&self, table: u32) -> RouteMessage {
+    /// A message about a route of ours in the main table: the same, but for packets from `source` alone.
+    pub(super) fn to_message_from(&self, source: Ipv6Addr) -> RouteMessage {
         let mut message = RouteMessage::default();
         message.header.address_family = AddressFamily::Inet6;
+        message.header.source_prefix_length = 128;
         message.header.protocol = RouteProtocol::Other(PROTOCOL);
         message.header.kind = RouteType::Unicast;
         if self.onlink {
             message.header.flags = RouteFlags::Onlink;
         }
         message.attributes = vec![
-            RouteAttribute::Table(table),
+            RouteAttribute::Table(MAIN_TABLE),
+            RouteAttribute::Source(RouteAddress::Inet6(source)),
             RouteAttribute::Oif(self.interface),
             RouteAttribute::Priority(self.priority),
         ];
@@ -63,21 +65,43 @@ impl DefaultRoute {
     }
 }
 
-/// The default routes among those that `chosen` accepts, one for each next hop.
-pub(super) fn default_routes(
-    routes: &[RouteMessage],
-    chosen: impl Fn(&RouteMessage) -> bool,
-) -> Vec<DefaultRoute> {
-    routes
+/// The default routes for packets from anywhere, one for each next hop.
+pub(super) fn default_routes(routes: &[RouteMessage]) -> Vec<DefaultRoute> {
+    let defaults = routes.iter().filter(|route| is_default(route));
+    defaults.flat_map(next_hops).collect()
+}
+
+/// Whether a route is for packets from anywhere to anywhere.
+pub(super) fn is_default(route: &RouteMessage) -> bool {
+    route.header.source_prefix_length == 0 && leads_everywhere(route)
+}
+
+/// The default routes of ours, with the address that they are for packets from, one for each next hop.
+pub(super) fn own_default_routes(routes: &[RouteMessage]) -> Vec<(Ipv6Addr, DefaultRoute)> {
+    let defaults = routes
         .iter()
-        .filter(|route| {
-            route.header.destination_prefix_length == 0
-                && route.header.source_prefix_length == 0
-                && route.header.kind == RouteType::Unicast
-                && chosen(route)
-        })
-        .flat_map(next_hops)
+        .filter(|route| is_ours(route) && leads_everywhere(route));
+    defaults
+        .filter_map(|route| Some((source(route)?, route)))
+        .flat_map(|(source, route)| next_hops(route).into_iter().map(move |hop| (source, hop)))
         .collect()
+}
+
+/// Whether packets to all destinations take a route.
+fn leads_everywhere(route: &RouteMessage) -> bool {
+    route.header.destination_prefix_length == 0 && route.header.kind == RouteType::Unicast
+}
+
+/// The only address from which packets take a route.
+fn source(route: &RouteMessage) -> Option<Ipv6Addr> {
+    let source = route.attributes.iter().find_map(|attribute| {
+        if let RouteAttribute::Source(RouteAddress::Inet6(source)) = attribute {
+            Some(*source)
+        } else {
+            None
+        }
+    });
+    source.filter(|_| route.header.source_prefix_length == 128)
 }
 
 /// The interfaces, by index, that a route leaves by.
@@ -197,7 +221,7 @@ mod tests {
             RouteAttribute::Priority(1024),
             RouteAttribute::MultiPath(vec![hop(2, "fe80::2"), hop(3, "fe80::3")]),
         ];
-        let found: Vec<_> = default_routes(&[route], |_| true)
+        let found: Vec<_> = default_routes(&[route])
             .into_iter()
             .map(|route| (route.interface, route.gateway, route.priority))
             .collect();

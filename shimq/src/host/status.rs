@@ -10,7 +10,7 @@ use shim6_cga::{Kind, Pds};
 
 use super::lifetime::Lifetime;
 use super::netlink::Kernel;
-use super::routing::tables_by_locator;
+use super::routing;
 use super::store::Store;
 use super::watch::{InterfaceAddress, Snapshot};
 use super::{HostConfig, HostError};
@@ -72,15 +72,15 @@ pub(crate) struct LocatorStatus {
     pub(crate) valid_lifetime: Option<u32>,
     /// Seconds until it is deprecated; `None` if that is never, or past.
     pub(crate) preferred_lifetime: Option<u32>,
-    /// The routing table that its packets look into for default routes.
-    pub(crate) table: Option<u32>,
+    /// The routers of its interface, which its packets leave by.
+    pub(crate) routers: Vec<Ipv6Addr>,
 }
 
 /// The state of all addresses whose parameters are in the state directory.
 pub(crate) async fn status(config: &HostConfig) -> Result<Vec<LocatorStatus>, HostError> {
     let kernel = Kernel::connect()?;
     let snapshot = Snapshot::dump(&kernel).await?;
-    let tables = tables_by_locator(&kernel).await?;
+    let routers = routing::routers(&kernel).await?;
     let store = Store::new(&config.state_dir);
     let mut all = Vec::new();
     for interface in store.formed_interfaces()? {
@@ -93,7 +93,7 @@ pub(crate) async fn status(config: &HostConfig) -> Result<Vec<LocatorStatus>, Ho
                 &pds,
                 Some(interface.clone()),
                 present,
-                &tables,
+                &routers,
             ));
         }
     }
@@ -105,7 +105,7 @@ pub(crate) async fn status(config: &HostConfig) -> Result<Vec<LocatorStatus>, Ho
         let interface = present
             .and_then(|present| snapshot.interfaces.get(&present.interface))
             .map(|interface| interface.name.clone());
-        all.push(describe(address, &pds, interface, present, &tables));
+        all.push(describe(address, &pds, interface, present, &routers));
     }
     Ok(all)
 }
@@ -115,7 +115,7 @@ fn describe(
     pds: &Pds,
     interface: Option<String>,
     present: Option<&InterfaceAddress>,
-    tables: &BTreeMap<Ipv6Addr, u32>,
+    routers: &BTreeMap<Ipv6Addr, Vec<Ipv6Addr>>,
 ) -> LocatorStatus {
     let [a, b, c, d, ..] = address.segments();
     let now = Instant::now();
@@ -132,7 +132,7 @@ fn describe(
         state: present.map_or(LocatorState::Gone, state),
         valid_lifetime: present.and_then(|present| left(present.lifetimes.valid)),
         preferred_lifetime: present.and_then(|present| left(present.lifetimes.preferred)),
-        table: tables.get(&address).copied(),
+        routers: routers.get(&address).cloned().unwrap_or_default(),
     }
 }
 

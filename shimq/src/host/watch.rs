@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use super::advertised::AdvertisedPrefix;
 use super::lifetime::{Lifetime, Lifetimes};
 use super::netlink::Kernel;
-use super::routes::{MAIN_TABLE, is_ours, next_hop_interfaces, table_of};
+use super::routes::{MAIN_TABLE, is_default, is_ours, next_hop_interfaces, table_of};
 use super::{HostError, SubnetPrefix};
 
 /// A network interface.
@@ -213,13 +213,16 @@ impl Snapshot {
             message
         {
             news.routes = concerns_us(route);
-            if let (RouteNetlinkMessage::DelRoute(_), true) = (message, is_default(route)) {
-                news.ways_lost.extend(next_hop_interfaces(route));
+            if matches!(message, RouteNetlinkMessage::DelRoute(_)) {
+                news.routes_lost = true;
+                if is_way_out(route) {
+                    news.ways_lost.extend(next_hop_interfaces(route));
+                }
             }
         } else if let RouteNetlinkMessage::NewNeighbour(neighbour) = message {
             news.silent_neighbours.extend(silent_neighbour(neighbour));
-        } else if let RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) = message {
-            news.routes = true;
+        } else if let RouteNetlinkMessage::DelRule(_) = message {
+            news.routes_lost = true;
         }
         news
     }
@@ -261,14 +264,12 @@ fn is_of_pair(link: &LinkMessage) -> bool {
 
 /// Whether a route is a default route that [`super::routing`] copies, or one of ours.
 fn concerns_us(route: &RouteMessage) -> bool {
-    route.header.address_family == AddressFamily::Inet6 && (is_ours(route) || is_default(route))
+    is_ours(route) || is_way_out(route)
 }
 
-/// Whether a route is an IPv6 default route of the main table.
-fn is_default(route: &RouteMessage) -> bool {
-    route.header.address_family == AddressFamily::Inet6
-        && route.header.destination_prefix_length == 0
-        && table_of(route) == MAIN_TABLE
+/// Whether a route is a default route of the main table.
+fn is_way_out(route: &RouteMessage) -> bool {
+    is_default(route) && table_of(route) == MAIN_TABLE
 }
 
 /// The neighbour that a message is about, if Neighbor Unreachability Detection has given it up.
@@ -286,12 +287,18 @@ fn silent_neighbour(message: &NeighbourMessage) -> Option<(u32, Ipv6Addr)> {
 }
 
 /// What has happened since the last look.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each kind of news was heard of, or not"
+)]
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct News {
     /// Links or addresses changed.
     pub(super) addresses: bool,
-    /// Default routes or rules changed.
+    /// Default routes changed.
     pub(super) routes: bool,
+    /// Some route went, or a rule that leads to routes.
+    pub(super) routes_lost: bool,
     /// Addresses that the kernel gave up as duplicates, with their interface.
     pub(super) duplicates: Vec<(u32, Ipv6Addr)>,
     /// What routers advertised. The kernel tells it once.
@@ -308,6 +315,7 @@ impl News {
     fn merge(&mut self, other: Self) {
         self.addresses |= other.addresses;
         self.routes |= other.routes;
+        self.routes_lost |= other.routes_lost;
         self.duplicates.extend(other.duplicates);
         self.prefixes.extend(other.prefixes);
         self.ways_lost.extend(other.ways_lost);

@@ -105,7 +105,7 @@ fn release_leaves_no_trace() {
         let config = config(state.path());
         let before = traces();
         for orderly in [true, false] {
-            let (mut host, mut changes) = start(&config).await;
+            let (host, mut changes) = start(&config).await;
             let locators = usable(&mut changes, 2).await;
             let (local, peer) = (locators[0].address, address("2001:db8:99::1"));
             host.set_anchor(local, peer, Some(1272)).await.unwrap();

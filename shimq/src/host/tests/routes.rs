@@ -23,6 +23,7 @@ fn packets_from_each_cga_leave_by_its_own_interface() {
             ));
         }
         ip("-6 route add 2001:db8:cafe::/48 via fe80::b2 dev up2");
+        let rules = ip("-6 rule");
         let state = tempfile::tempdir().unwrap();
         let (host, mut changes) = start(&config(state.path())).await;
         for locator in usable(&mut changes, 2).await {
@@ -38,8 +39,10 @@ fn packets_from_each_cga_leave_by_its_own_interface() {
             ));
             assert!(route.contains("via fe80::b2 dev up2"), "{route}");
         }
-        // Following the main table.
-        let table_of_up2 = || {
+        // A rule would have the kernel walk rules for every packet.
+        assert_eq!(ip("-6 rule"), rules);
+        // Following what they are copies of.
+        let copies_at_up2 = || {
             let routes = ip("-6 route show table all proto 140");
             routes
                 .lines()
@@ -48,23 +51,28 @@ fn packets_from_each_cga_leave_by_its_own_interface() {
         };
         ip("-6 route replace default via fe80::b9 dev up2 metric 200");
         eventually("the new router", || {
-            let routes = table_of_up2();
+            let routes = copies_at_up2();
             routes.contains("via fe80::b9") && !routes.contains("via fe80::b2")
         })
         .await;
         ip("-6 route append default via fe80::b8 dev up2 metric 200");
         eventually("a second router", || {
-            table_of_up2().matches("via fe80::b").count() == 2
+            copies_at_up2().matches("via fe80::b").count() == 2
         })
         .await;
         ip("-6 route del default via fe80::b9 dev up2");
         eventually("one router less", || {
-            let routes = table_of_up2();
+            let routes = copies_at_up2();
             routes.contains("via fe80::b8") && !routes.contains("via fe80::b9")
         })
         .await;
+        ip("-6 route flush proto 140");
+        eventually("the copies again", || {
+            copies_at_up2().contains("via fe80::b8")
+        })
+        .await;
         ip("-6 route flush default");
-        eventually("no router", || table_of_up2().is_empty()).await;
+        eventually("no router", || copies_at_up2().is_empty()).await;
         host.stop().await.unwrap();
     });
 }
@@ -75,7 +83,7 @@ fn an_anchor_lets_applications_send_when_there_is_no_route() {
         let _neighbour = network().await;
         let peer = "2001:db8:99::1";
         let state = tempfile::tempdir().unwrap();
-        let (mut host, mut changes) = start(&config(state.path())).await;
+        let (host, mut changes) = start(&config(state.path())).await;
         let local = usable(&mut changes, 1).await.remove(0).address;
         let other = address("2001:db8:1::1");
         let before = traces();
@@ -94,14 +102,15 @@ fn an_anchor_lets_applications_send_when_there_is_no_route() {
         );
         host.set_anchor(local, address(peer), None).await.unwrap();
         assert!(!route(local).contains("mtu"), "a real route comes first");
+        let is_in_force = || ip("-6 rule").contains("lookup 13999");
+        assert!(!is_in_force(), "needless rules cost every packet");
 
         let socket = UdpSocket::bind("[::]:0").unwrap();
         ip("-6 route del default");
-        eventually("no route", || {
-            !ip("-6 route show table all proto 140").contains("via")
-        })
-        .await;
+        eventually("the anchor is in force", is_in_force).await;
         socket.connect((peer, 9)).unwrap();
+        ip("-6 rule del lookup 13999");
+        eventually("the anchor is in force again", is_in_force).await;
         host.remove_anchor(local, address(peer)).await.unwrap();
         let without = UdpSocket::bind("[::]:0").unwrap();
         assert!(without.connect((peer, 9)).is_err());
@@ -113,38 +122,28 @@ fn an_anchor_lets_applications_send_when_there_is_no_route() {
 }
 
 #[test]
-fn other_peoples_numbers_are_left_to_them() {
+fn other_peoples_routes_for_a_locator_are_left_to_them() {
     alone(async || {
         let _neighbour = network().await;
-        let index: u32 = ip("-o link show dev up0")
-            .split(':')
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap();
-        let theirs = 14_000 + index;
-        ip(&format!(
-            "-6 route add default via fe80::77 dev up0 table {theirs}"
-        ));
-        ip(&format!(
-            "-6 rule add from 2001:db8:55::1 lookup {theirs} priority 14000"
-        ));
-        let before = traces();
         let state = tempfile::tempdir().unwrap();
         let config = config(state.path());
         let (host, mut changes) = start(&config).await;
         let cga = usable(&mut changes, 1).await.remove(0).address;
-        let rules = ip("-6 rule");
-        assert!(
-            rules.contains(&format!("14002:\tfrom {cga} lookup main")),
-            "{rules}"
-        );
-        assert!(
-            rules.contains(&format!("14003:\tfrom {cga} lookup {}", theirs + 1)),
-            "{rules}"
-        );
+        let copies = || ip("-6 route show proto 140");
+        let copy = format!("default from {cga} via fe80::b0 dev up0");
+        assert!(copies().contains(&copy), "{}", copies());
+
+        let theirs = format!("default from {cga} via fe80::77 dev up0");
+        ip(&format!("-6 route add {theirs} metric 77"));
+        let all = ip("-6 route show");
+        ip("-6 route add default via fe80::b1 dev up0 metric 2000");
+        eventually("two copies", || copies().contains("via fe80::b1")).await;
+        ip("-6 route del default via fe80::b1 dev up0");
+        eventually("one copy", || ip("-6 route show") == all).await;
         host.stop().await.unwrap();
         release(&config).await.unwrap();
-        assert_eq!(traces(), before);
+        assert_eq!(copies(), "");
+        let left = ip("-6 route show");
+        assert!(left.contains(&theirs), "{left}");
     });
 }
