@@ -1,4 +1,9 @@
-//! The rounds: in each, every variant once, set up afresh, in an order that turns from round to round.
+//! The rounds: in each, all variants are set up afresh side by side, and measured in turns.
+//!
+//! A machine that others share is faster in one second than in the next. So that this is in no ratio,
+//! what is compared is measured as close together in time as can be: a round has several short turns,
+//! in each of which every variant is measured once, and ratios are within a turn. Whatever is not
+//! being measured is idle.
 
 use std::time::Duration;
 
@@ -9,8 +14,11 @@ use crate::results::Results;
 use crate::scale::{Load, backlog};
 use crate::small_flows;
 use crate::traffic::Traffic;
-use crate::variant::{Tools, Variant};
+use crate::variant::{Stage, Tools, Variant};
 use shimq_benches::error::BenchError;
+
+/// So often each variant is measured in a round, on each traffic.
+pub(crate) const TURNS: usize = 3;
 
 /// What shall be measured, and how long.
 pub(crate) struct Plan {
@@ -28,46 +36,31 @@ impl Plan {
 
     /// Whatever is measured, the backlogs, and the small flows.
     fn steps_of_round(&self) -> usize {
-        self.variants.len() * Traffic::ALL.len() + Load::ALL.len() + 2
+        self.variants.len() * Traffic::ALL.len() * TURNS + Load::ALL.len() + 2
     }
 
-    /// Carries it out. What fails is said and left out of its round: one kernel lacks this, another
-    /// that.
+    /// Carries it out. What fails is said and left out: one kernel lacks this, another that.
     pub(crate) fn run(&self, tools: &Tools, progress: &ProgressBar) -> Results {
         let mut results = Results::default();
         for round in 0..self.rounds {
-            let complain = |what: &str, error: &BenchError| {
-                let text = format!("round {}, {what}: {error}", round + 1);
-                progress.suspend(|| eprintln!("{text}"));
-            };
-            let mut order = self.variants.clone();
-            // Nothing always comes right after the same other thing, nor always early or late.
-            let turn = round * 3 % order.len().max(1);
-            order.rotate_left(turn);
-            if round % 2 == 1 {
-                order.reverse();
-            }
-            for variant in order {
-                if let Err(error) = self.visit(variant, round, tools, &mut results, progress) {
-                    complain(variant.title(), &error);
-                }
-            }
+            let teller = Teller { round, progress };
+            self.visit_all(&teller, tools, &mut results);
             for load in Load::ALL {
-                progress.set_message(format!("round {}: {}", round + 1, load.title()));
+                teller.say(&load.title());
                 match load.measure(self.time) {
                     Ok(sample) => results.add_load(load, round, sample),
-                    Err(error) => complain(&load.title(), &error),
+                    Err(error) => teller.complain(&load.title(), &error),
                 }
                 progress.inc(1);
             }
-            progress.set_message(format!("round {}: backlogs", round + 1));
+            teller.say("backlogs");
             match backlog::measure() {
                 Ok(backlog) => results.add_backlog(backlog),
-                Err(error) => complain("backlogs", &error),
+                Err(error) => teller.complain("backlogs", &error),
             }
             match small_flows::measure(tools) {
                 Ok(small_flows) => results.add_small_flows(small_flows),
-                Err(error) => complain("small flows", &error),
+                Err(error) => teller.complain("small flows", &error),
             }
             // Steps that failed count as done.
             progress.set_position(((round + 1) * self.steps_of_round()) as u64);
@@ -75,35 +68,88 @@ impl Plan {
         results
     }
 
-    fn visit(
-        &self,
-        variant: Variant,
-        round: usize,
-        tools: &Tools,
-        results: &mut Results,
-        progress: &ProgressBar,
-    ) -> Result<(), BenchError> {
-        let say = |what: &str| {
-            let round = round + 1;
-            progress.set_message(format!("round {round}: {}: {what}", variant.title()));
-        };
-        say("set up");
-        let network = Network::new()?;
-        let mut stage = variant.set_up(&network, tools)?;
-        let course = stage.course();
+    /// Sets all variants up, and measures them.
+    fn visit_all(&self, teller: &Teller<'_>, tools: &Tools, results: &mut Results) {
+        let mut networks = Vec::new();
+        for variant in self.order(teller.round) {
+            match Network::new() {
+                Ok(network) => networks.push((variant, network)),
+                Err(error) => teller.complain(variant.title(), &error.into()),
+            }
+        }
+        let mut stages = Vec::new();
+        for (variant, network) in &networks {
+            teller.say(&format!("{}: set up", variant.title()));
+            match variant.set_up(network, tools) {
+                Ok(stage) => stages.push((*variant, stage)),
+                Err(error) => teller.complain(variant.title(), &error),
+            }
+        }
         let mut offloads = true;
         for traffic in Traffic::ALL {
-            if variant.carries(traffic) {
-                say(traffic.title());
-                if offloads && traffic.needs_offloads_off() {
-                    network.turn_offloads_off()?;
-                    offloads = false;
+            if offloads && traffic.needs_offloads_off() {
+                for (variant, network) in &networks {
+                    if let Err(error) = network.turn_offloads_off() {
+                        teller.complain(variant.title(), &error.into());
+                    }
                 }
-                let sample = traffic.measure(&course, self.time)?;
-                results.add(variant, traffic, round, sample);
+                offloads = false;
             }
-            progress.inc(1);
+            for turn in 0..TURNS {
+                let turn = teller.round * TURNS + turn;
+                for (variant, stage) in &mut stages {
+                    self.measure((*variant, stage), traffic, turn, teller, results);
+                }
+            }
         }
-        Ok(())
+    }
+
+    fn measure(
+        &self,
+        (variant, stage): (Variant, &mut Stage<'_>),
+        traffic: Traffic,
+        turn: usize,
+        teller: &Teller<'_>,
+        results: &mut Results,
+    ) {
+        if variant.carries(traffic) {
+            let title = format!("{}: {}", variant.title(), traffic.title());
+            teller.say(&title);
+            match traffic.measure(&stage.course(), self.time) {
+                Ok(sample) => results.add(variant, traffic, turn, sample),
+                Err(error) => teller.complain(&title, &error),
+            }
+        }
+        teller.progress.inc(1);
+    }
+
+    /// Nothing always comes right after the same other thing, nor always early or late.
+    fn order(&self, round: usize) -> Vec<Variant> {
+        let mut order = self.variants.clone();
+        let turn = round * 3 % order.len().max(1);
+        order.rotate_left(turn);
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        order
+    }
+}
+
+/// Tells people how far a round is.
+struct Teller<'a> {
+    /// From 0.
+    round: usize,
+    progress: &'a ProgressBar,
+}
+
+impl Teller<'_> {
+    fn say(&self, what: &str) {
+        let round = self.round + 1;
+        self.progress.set_message(format!("round {round}: {what}"));
+    }
+
+    fn complain(&self, what: &str, error: &BenchError) {
+        let text = format!("round {}, {what}: {error}", self.round + 1);
+        self.progress.suspend(|| eprintln!("{text}"));
     }
 }

@@ -1,7 +1,7 @@
 //! `make bench`: what shimq costs, side by side with what else there is.
 //!
-//! Both hosts are network namespaces of this machine. Each round measures every variant once, and all
-//! that is said in the end are ratios to another variant of the same round: absolute figures, which
+//! Both hosts are network namespaces of this machine. Each turn measures every variant once, and all
+//! that is said in the end are ratios to another variant of the same turn: absolute figures, which
 //! are kept as well, are of this machine and this hour. `--quick` is a quick look.
 
 #![expect(
@@ -37,11 +37,11 @@ use variant::{Tools, Variant};
 /// Measures what packets cost, with shimq and otherwise.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How often everything is measured.
+    /// How often everything is set up; each time it is measured in three turns.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// How long each measurement takes.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 0.4)]
     seconds: f64,
     /// One round of short measurements: whether all of it works, and what is grossly wrong.
     #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
@@ -80,7 +80,7 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
     };
     let machine = Machine::look();
     let (rounds, seconds) = if arguments.quick {
-        (1, 0.5)
+        (1, 0.2)
     } else {
         (arguments.rounds, arguments.seconds)
     };

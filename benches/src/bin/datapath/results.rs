@@ -1,4 +1,4 @@
-//! What was measured, and what it amounts to: medians, spreads, and ratios within a round.
+//! What was measured, and what it amounts to: medians, spreads, and ratios within a turn or a round.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::small_flows::SmallFlows;
 use crate::traffic::{Sample, Traffic};
 use crate::variant::Variant;
 
-/// Every sample, by what was measured and by round.
+/// Every sample, by what was measured, and by turn (variants) or round (loads).
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     samples: BTreeMap<(Variant, Traffic), BTreeMap<usize, Sample>>,
@@ -19,13 +19,14 @@ pub(crate) struct Results {
     small_flows: Vec<SmallFlows>,
 }
 
-/// Median and extremes of some rounds.
+/// Median and extremes of some turns or rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) least: f64,
     pub(crate) most: f64,
-    pub(crate) rounds: usize,
+    /// Turns or rounds.
+    pub(crate) count: usize,
 }
 
 impl Spread {
@@ -47,15 +48,15 @@ impl Spread {
             median,
             least,
             most,
-            rounds: values.len(),
+            count: values.len(),
         })
     }
 }
 
 impl Results {
-    pub(crate) fn add(&mut self, variant: Variant, traffic: Traffic, round: usize, sample: Sample) {
-        let rounds = self.samples.entry((variant, traffic)).or_default();
-        rounds.insert(round, sample);
+    pub(crate) fn add(&mut self, variant: Variant, traffic: Traffic, turn: usize, sample: Sample) {
+        let turns = self.samples.entry((variant, traffic)).or_default();
+        turns.insert(turn, sample);
     }
 
     pub(crate) fn add_load(&mut self, load: Load, round: usize, sample: Sample) {
@@ -97,22 +98,22 @@ impl Results {
         base: Load,
         figure: impl Fn(&Sample) -> f64,
     ) -> Option<Spread> {
-        let pairs = same_round(self.loads.get(&load), self.loads.get(&base));
+        let pairs = together(self.loads.get(&load), self.loads.get(&base));
         Spread::of(pairs.map(|(sample, base)| figure(sample) / figure(base)))
     }
 
-    /// A figure over the rounds.
+    /// A figure over the turns.
     pub(crate) fn spread(
         &self,
         variant: Variant,
         traffic: Traffic,
         figure: impl Fn(&Sample) -> f64,
     ) -> Option<Spread> {
-        let rounds = self.samples.get(&(variant, traffic))?;
-        Spread::of(rounds.values().map(figure))
+        let turns = self.samples.get(&(variant, traffic))?;
+        Spread::of(turns.values().map(figure))
     }
 
-    /// A figure as a multiple of what `base` had in the same round, over the rounds.
+    /// A figure as a multiple of what `base` had in the same turn, over the turns.
     pub(crate) fn ratio(
         &self,
         variant: Variant,
@@ -131,11 +132,11 @@ impl Results {
         base: (Variant, Traffic),
         figure: impl Fn(&Sample) -> f64,
     ) -> Option<Spread> {
-        let pairs = same_round(self.samples.get(&of), self.samples.get(&base));
+        let pairs = together(self.samples.get(&of), self.samples.get(&base));
         Spread::of(pairs.map(|(sample, base)| figure(sample) / figure(base)))
     }
 
-    /// How much more a figure is than what `base` had in the same round, over the rounds.
+    /// How much more a figure is than what `base` had in the same turn, over the turns.
     pub(crate) fn difference(
         &self,
         variant: Variant,
@@ -147,14 +148,14 @@ impl Results {
         Spread::of(pairs.map(|(sample, base)| figure(sample) - figure(base)))
     }
 
-    /// Samples of the same round.
+    /// Samples of the same turn.
     fn pairs(
         &self,
         variant: Variant,
         base: Variant,
         traffic: Traffic,
     ) -> impl Iterator<Item = (&Sample, &Sample)> {
-        same_round(
+        together(
             self.samples.get(&(variant, traffic)),
             self.samples.get(&(base, traffic)),
         )
@@ -175,24 +176,24 @@ impl Results {
     pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.samples
             .iter()
-            .flat_map(|(&(variant, traffic), rounds)| {
-                rounds.iter().map(move |(&round, sample)| Record {
+            .flat_map(|(&(variant, traffic), turns)| {
+                turns.iter().map(move |(&turn, sample)| Record {
                     variant,
                     traffic,
-                    round,
+                    turn,
                     sample,
                 })
             })
     }
 }
 
-/// Pairs what has the same round.
-fn same_round<'s>(
+/// Pairs what was measured in the same turn, or the same round.
+fn together<'s>(
     samples: Option<&'s BTreeMap<usize, Sample>>,
     bases: Option<&'s BTreeMap<usize, Sample>>,
 ) -> impl Iterator<Item = (&'s Sample, &'s Sample)> {
-    let rounds = samples.into_iter().flatten();
-    rounds.filter_map(move |(round, sample)| Some((sample, bases?.get(round)?)))
+    let samples = samples.into_iter().flatten();
+    samples.filter_map(move |(time, sample)| Some((sample, bases?.get(time)?)))
 }
 
 /// One sample with the load that it was had under.
@@ -210,7 +211,7 @@ pub(crate) struct LoadRecord<'a> {
 pub(crate) struct Record<'a> {
     variant: Variant,
     traffic: Traffic,
-    round: usize,
+    turn: usize,
     #[serde(flatten)]
     sample: &'a Sample,
 }
@@ -238,19 +239,19 @@ mod tests {
                 median: 3.0,
                 least: 1.0,
                 most: 100.0,
-                rounds: 4
+                count: 4
             }
         );
         assert_eq!(Spread::of([f64::NAN]), None);
     }
 
     #[test]
-    fn ratios_are_of_the_same_round_and_skip_rounds_that_lack_one() {
+    fn ratios_are_of_the_same_turn_and_skip_turns_that_lack_one() {
         let mut results = Results::default();
         let traffic = Traffic::SmallPackets;
-        for (round, base, other) in [(0, 100.0, 50.0), (1, 10.0, 10.0), (2, 1.0, 3.0)] {
-            results.add(Variant::NoRules, traffic, round, sample(base));
-            results.add(Variant::Mapped, traffic, round, sample(other));
+        for (turn, base, other) in [(0, 100.0, 50.0), (1, 10.0, 10.0), (2, 1.0, 3.0)] {
+            results.add(Variant::NoRules, traffic, turn, sample(base));
+            results.add(Variant::Mapped, traffic, turn, sample(other));
         }
         results.add(Variant::Mapped, traffic, 3, sample(7.0));
         let ratio = results

@@ -1,4 +1,4 @@
-//! Bars: each variant's rate and cost as multiples of "no rules", with the spread over the rounds.
+//! Bars: each variant's rate and cost as multiples of "no rules", with the spread over the turns.
 
 use std::path::Path;
 
@@ -82,7 +82,7 @@ fn draw_all<D: DrawingBackend>(
     area.fill(&WHITE)?;
     let (above, below) = area.split_vertically(80);
     let title = (FONT, 26).into_font().color(&INK);
-    let text = "Multiples of \"no rules\" in the same round: median, least and most";
+    let text = "Multiples of \"no rules\" in the same turn: median, least and most";
     above.draw(&Text::new(text, (24, 16), title))?;
     let small = (FONT, 14).into_font().color(&FAINT);
     above.draw(&Text::new(subtitle.to_owned(), (24, 52), small))?;

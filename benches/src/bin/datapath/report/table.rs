@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::Setting;
+use crate::campaign::TURNS;
 use crate::results::{Results, Spread};
 use crate::scale::Load;
 use crate::targets::Target;
@@ -22,8 +23,8 @@ pub(super) fn write(results: &Results, setting: &Setting, targets: &[Target]) ->
     let _ = writeln!(text, "{}.", machine.describe());
     let _ = writeln!(
         text,
-        "{rounds} rounds of {seconds} s for each figure. Both hosts share the processors. Each cell: the \
-         median, (least to most), and in bold the median of the ratios to \"no rules\" of the same round.\n"
+        "{rounds} rounds of {TURNS} turns of {seconds} s. Both hosts share the processors. Each cell: the \
+         median, (least to most), and in bold the median of the ratios to \"no rules\" of the same turn.\n"
     );
     if machine.was_busy() {
         let _ = writeln!(
@@ -139,9 +140,9 @@ fn show(spread: Spread) -> String {
         median,
         least,
         most,
-        rounds,
+        count,
     } = spread;
-    if rounds == 1 {
+    if count == 1 {
         return digits(median);
     }
     format!("{} ({} to {})", digits(median), digits(least), digits(most))

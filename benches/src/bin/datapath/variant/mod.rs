@@ -1,7 +1,7 @@
 //! What packets go through: nothing, shimq in each of its modes, and what it is compared with.
 //!
 //! A variant is set up afresh in each round, on a network of its own, so that rounds are independent
-//! of each other.
+//! of each other, and variants can wait side by side for their turns.
 
 mod bpf;
 mod floor;

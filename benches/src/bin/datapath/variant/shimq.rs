@@ -36,7 +36,8 @@ impl State {
             Self::MappedByKernel => "[datapath]\nmode = \"bpf\"\n",
             Self::Waiting | Self::Unmapped | Self::Mapped => "",
         };
-        format!("sec = 0\nkey-bits = 1024\n{what}")
+        // A round lasts longer than a context stays on other locators once its ULIDs work again.
+        format!("sec = 0\nkey-bits = 1024\n{what}[reap]\nreturn-interval = 86400\n")
     }
 }
 
