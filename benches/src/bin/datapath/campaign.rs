@@ -1,9 +1,10 @@
-//! The rounds: in each, all variants are set up afresh side by side, and measured in turns.
+//! The rounds: in each, all variants, and then all loads, are set up afresh side by side, and measured
+//! in turns.
 //!
 //! A machine that others share is faster in one second than in the next. So that this is in no ratio,
 //! what is compared is measured as close together in time as can be: a round has several short turns,
-//! in each of which every variant is measured once, and ratios are within a turn. Whatever is not
-//! being measured is idle.
+//! in each of which everything is measured once, and ratios are within a turn. Whatever is not being
+//! measured is idle.
 
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ impl Plan {
 
     /// Whatever is measured, the backlogs, and the small flows.
     fn steps_of_round(&self) -> usize {
-        self.variants.len() * Traffic::ALL.len() * TURNS + Load::ALL.len() + 2
+        (self.variants.len() * Traffic::ALL.len() + Load::ALL.len()) * TURNS + 2
     }
 
     /// Carries it out. What fails is said and left out: one kernel lacks this, another that.
@@ -45,14 +46,7 @@ impl Plan {
         for round in 0..self.rounds {
             let teller = Teller { round, progress };
             self.visit_all(&teller, tools, &mut results);
-            for load in Load::ALL {
-                teller.say(&load.title());
-                match load.measure(self.time) {
-                    Ok(sample) => results.add_load(load, round, sample),
-                    Err(error) => teller.complain(&load.title(), &error),
-                }
-                progress.inc(1);
-            }
+            self.measure_loads(&teller, &mut results);
             teller.say("backlogs");
             match backlog::measure() {
                 Ok(backlog) => results.add_backlog(backlog),
@@ -121,6 +115,30 @@ impl Plan {
             }
         }
         teller.progress.inc(1);
+    }
+
+    /// Sets all loads up, and measures them.
+    fn measure_loads(&self, teller: &Teller<'_>, results: &mut Results) {
+        let mut loads = Vec::new();
+        for load in Load::ALL {
+            teller.say(&format!("{}: set up", load.title()));
+            match load.set_up() {
+                Ok(loaded) => loads.push(loaded),
+                Err(error) => teller.complain(&load.title(), &error),
+            }
+        }
+        for turn in 0..TURNS {
+            let turn = teller.round * TURNS + turn;
+            for loaded in &mut loads {
+                let title = loaded.load.title();
+                teller.say(&title);
+                match loaded.measure(self.time) {
+                    Ok(sample) => results.add_load(loaded.load, turn, sample),
+                    Err(error) => teller.complain(&title, &error),
+                }
+                teller.progress.inc(1);
+            }
+        }
     }
 
     /// Nothing always comes right after the same other thing, nor always early or late.

@@ -1,4 +1,4 @@
-//! What was measured, and what it amounts to: medians, spreads, and ratios within a turn or a round.
+//! What was measured, and what it amounts to: medians, spreads, and ratios within a turn.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::small_flows::SmallFlows;
 use crate::traffic::{Sample, Traffic};
 use crate::variant::Variant;
 
-/// Every sample, by what was measured, and by turn (variants) or round (loads).
+/// Every sample, by what was measured and by turn.
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     samples: BTreeMap<(Variant, Traffic), BTreeMap<usize, Sample>>,
@@ -19,7 +19,7 @@ pub(crate) struct Results {
     small_flows: Vec<SmallFlows>,
 }
 
-/// Median and extremes of some turns or rounds.
+/// Median and extremes of some turns, or rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
@@ -59,8 +59,8 @@ impl Results {
         turns.insert(turn, sample);
     }
 
-    pub(crate) fn add_load(&mut self, load: Load, round: usize, sample: Sample) {
-        self.loads.entry(load).or_default().insert(round, sample);
+    pub(crate) fn add_load(&mut self, load: Load, turn: usize, sample: Sample) {
+        self.loads.entry(load).or_default().insert(turn, sample);
     }
 
     /// `None` where there are no two processors to drain two queues.
@@ -82,7 +82,7 @@ impl Results {
         &self.backlogs
     }
 
-    /// A figure under a load, over the rounds.
+    /// A figure under a load, over the turns.
     pub(crate) fn load_spread(
         &self,
         load: Load,
@@ -91,7 +91,7 @@ impl Results {
         Spread::of(self.loads.get(&load)?.values().map(figure))
     }
 
-    /// A figure under a load as a multiple of that under `base` in the same round, over the rounds.
+    /// A figure under a load as a multiple of that under `base` in the same turn, over the turns.
     pub(crate) fn load_ratio(
         &self,
         load: Load,
@@ -163,12 +163,10 @@ impl Results {
 
     /// The loads as the JSON file has them.
     pub(crate) fn load_records(&self) -> impl Iterator<Item = LoadRecord<'_>> {
-        self.loads.iter().flat_map(|(&load, rounds)| {
-            rounds.iter().map(move |(&round, sample)| LoadRecord {
-                load,
-                round,
-                sample,
-            })
+        self.loads.iter().flat_map(|(&load, turns)| {
+            turns
+                .iter()
+                .map(move |(&turn, sample)| LoadRecord { load, turn, sample })
         })
     }
 
@@ -187,7 +185,7 @@ impl Results {
     }
 }
 
-/// Pairs what was measured in the same turn, or the same round.
+/// Pairs what was measured in the same turn.
 fn together<'s>(
     samples: Option<&'s BTreeMap<usize, Sample>>,
     bases: Option<&'s BTreeMap<usize, Sample>>,
@@ -201,7 +199,7 @@ fn together<'s>(
 pub(crate) struct LoadRecord<'a> {
     #[serde(flatten)]
     load: Load,
-    round: usize,
+    turn: usize,
     #[serde(flatten)]
     sample: &'a Sample,
 }

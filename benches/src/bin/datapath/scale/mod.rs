@@ -40,9 +40,9 @@ impl Load {
         }
     }
 
-    /// Sends and measures for `time`: packets that entered queues.
-    pub(crate) fn measure(self, time: Duration) -> Result<Sample, BenchError> {
-        let mut hosts = Hosts::new(self.contexts, 1)?;
+    /// Makes a host with so many contexts.
+    pub(crate) fn set_up(self) -> Result<Loaded, BenchError> {
+        let hosts = Hosts::new(self.contexts, 1)?;
         let open = || {
             let socket = UdpSocket::bind((LOCAL, 0))?;
             // Packets that wait in a queue that nobody serves any more hold the sender's buffer.
@@ -51,16 +51,34 @@ impl Load {
         };
         let socket: io::Result<_> = hosts.network.host(Side::A).enter(open)?;
         let socket = socket.map_err(BenchError::io("open a socket"))?;
+        Ok(Loaded {
+            load: self,
+            hosts,
+            socket,
+        })
+    }
+}
+
+/// A host with its contexts; gone when dropped.
+pub(crate) struct Loaded {
+    pub(crate) load: Load,
+    hosts: Hosts,
+    socket: UdpSocket,
+}
+
+impl Loaded {
+    /// Sends and measures for `time`: packets that entered queues.
+    pub(crate) fn measure(&mut self, time: Duration) -> Result<Sample, BenchError> {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
-            for mapper in &mut hosts.queues {
+            for mapper in &mut self.hosts.queues {
                 let done = &done;
                 scope.spawn(move || {
                     while !done.load(Ordering::Relaxed) && mapper.serve(LOOK_UP).is_ok() {}
                 });
             }
-            scope.spawn(|| send(&socket, self.contexts, &done));
-            let outcome = watch(&hosts.network, time);
+            scope.spawn(|| send(&self.socket, self.load.contexts, &done));
+            let outcome = watch(&self.hosts.network, time);
             done.store(true, Ordering::Relaxed);
             outcome
         })

@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use shimq_testbed::{Pair, Prefix, Provider, Shim, ShimSetup, TestbedError};
+use shimq_testbed::{Pair, Prefix, Provider, Shim, ShimSetup};
 
 use super::{Stage, Tools};
 use crate::network::{Both, LINKS, Network, Side};
@@ -118,16 +118,18 @@ fn start<'n>(
     tools: &Tools,
     side: Side,
     state: State,
-) -> Result<Shim<'n>, TestbedError> {
+) -> Result<Shim<'n>, BenchError> {
+    let folder = tools.folder.join(format!("{state:?}"));
+    std::fs::create_dir_all(&folder).map_err(BenchError::io("make a folder"))?;
     let setup = ShimSetup {
         program: &tools.shimq,
         name: &format!("{side:?}"),
         config: &state.config(),
-        folder: &tools.folder,
-        state: &tools.folder.join(format!("state-{side:?}")),
-        logs: &tools.folder,
+        folder: &folder,
+        state: &folder.join(format!("state-{side:?}")),
+        logs: &folder,
     };
-    Shim::start(network.host(side), setup)
+    Ok(Shim::start(network.host(side), setup)?)
 }
 
 /// The links as daemons see them: each is a prefix to form an address of.
