@@ -109,7 +109,10 @@ impl Plan {
         if variant.carries(traffic) {
             let title = format!("{}: {}", variant.title(), traffic.title());
             teller.say(&title);
-            match traffic.measure(&stage.course(), self.time) {
+            let sample = stage
+                .course()
+                .and_then(|course| traffic.measure(&course, self.time));
+            match sample {
                 Ok(sample) => results.add(variant, traffic, turn, sample),
                 Err(error) => teller.complain(&title, &error),
             }

@@ -25,7 +25,7 @@ pub(crate) fn measure(tools: &Tools) -> Result<SmallFlows, BenchError> {
     let network = Network::new()?;
     network.nft(Side::B, DROP_ALL)?;
     let mut stage = variant::set_up_waiting(&network, tools)?;
-    let course = stage.course();
+    let course = stage.course()?;
     let gateway = Side::B.address(0);
     let route = format!("route add {}/64 via {gateway} dev {}", peer(0), LINKS[0]);
     network.ip(Side::A, &[route])?;

@@ -57,7 +57,7 @@ impl Figure {
 }
 
 /// Ratios that are aimed at: of what, to what, on which traffic, of which figure.
-const RATIOS: [(Variant, Variant, Traffic, Figure, Bound); 26] = {
+const RATIOS: [(Variant, Variant, Traffic, Figure, Bound); 29] = {
     use Bound::{AtLeast, AtMost};
     use Figure::{Cpu, P50, P99, Rate};
     use Traffic::{BulkAToB, BulkBToA, RoundTrip, SmallPackets};
@@ -88,6 +88,9 @@ const RATIOS: [(Variant, Variant, Traffic, Figure, Bound); 26] = {
         (Mapped, NaiveRewrite, SmallPackets, Rate, AtLeast(1.5)),
         (Mapped, NaiveRewrite, SmallPackets, Cpu, AtMost(0.6)),
         (Mapped, BestRewrite, RoundTrip, P50, AtMost(1.15)),
+        (Mapped, SingleSegments, BulkAToB, Rate, AtLeast(1.0)),
+        (Mapped, SingleSegments, BulkBToA, Rate, AtLeast(1.0)),
+        (Mapped, SingleSegments, SmallPackets, Rate, AtLeast(0.5)),
         (MappedByKernel, Rewriter, BulkAToB, Rate, AtLeast(0.9)),
         (MappedByKernel, Rewriter, BulkBToA, Rate, AtLeast(0.9)),
         (MappedByKernel, SingleSegments, BulkAToB, Rate, AtLeast(4.0)),

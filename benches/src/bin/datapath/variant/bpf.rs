@@ -24,13 +24,18 @@ pub(super) fn set_up_rewriters(mut stage: Stage<'_>) -> Result<Stage<'_>, BenchE
             rewriter.insert(&flow)?;
             Ok::<_, BpfError>(rewriter)
         })?;
-        let rewriter = attached.map_err(|error| BenchError::Program {
-            program: "the rewriter".to_owned(),
-            complaint: error.to_string(),
-        })?;
-        stage.rewriters.push(rewriter);
+        stage
+            .rewriters
+            .push(attached.map_err(|error| complaint(&error))?);
     }
     Ok(stage)
+}
+
+pub(super) fn complaint(error: &BpfError) -> BenchError {
+    BenchError::Program {
+        program: "the rewriter".to_owned(),
+        complaint: error.to_string(),
+    }
 }
 
 fn flow(side: Side) -> MappedFlow {
