@@ -78,13 +78,16 @@ pub(super) fn is_default(route: &RouteMessage) -> bool {
 
 /// The default routes of ours, with the address that they are for packets from, one for each next hop.
 pub(super) fn own_default_routes(routes: &[RouteMessage]) -> Vec<(Ipv6Addr, DefaultRoute)> {
-    let defaults = routes
-        .iter()
-        .filter(|route| is_ours(route) && leads_everywhere(route));
+    let defaults = routes.iter().filter(|route| is_own_default(route));
     defaults
         .filter_map(|route| Some((source(route)?, route)))
         .flat_map(|(source, route)| next_hops(route).into_iter().map(move |hop| (source, hop)))
         .collect()
+}
+
+/// Whether a route is one of ours that leads everywhere.
+pub(super) fn is_own_default(route: &RouteMessage) -> bool {
+    is_ours(route) && leads_everywhere(route)
 }
 
 /// Whether packets to all destinations take a route.

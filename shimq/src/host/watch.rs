@@ -15,7 +15,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::route::{RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
@@ -26,7 +26,9 @@ use tokio::task::JoinSet;
 use super::advertised::AdvertisedPrefix;
 use super::lifetime::{Lifetime, Lifetimes};
 use super::netlink::Kernel;
-use super::routes::{MAIN_TABLE, is_default, is_ours, next_hop_interfaces, table_of};
+use super::routes::{
+    MAIN_TABLE, is_default, is_ours, is_own_default, next_hop_interfaces, table_of,
+};
 use super::{HostError, SubnetPrefix};
 
 /// A network interface.
@@ -214,7 +216,9 @@ impl Snapshot {
         {
             news.routes = concerns_us(route);
             if matches!(message, RouteNetlinkMessage::DelRoute(_)) {
-                news.routes_lost = true;
+                // Not for what anchors do themselves.
+                let leads_somewhere = route.header.kind == RouteType::Unicast;
+                news.routes_lost = leads_somewhere && (news.routes || !is_ours(route));
                 if is_way_out(route) {
                     news.ways_lost.extend(next_hop_interfaces(route));
                 }
@@ -262,9 +266,9 @@ fn is_of_pair(link: &LinkMessage) -> bool {
     })
 }
 
-/// Whether a route is a default route that [`super::routing`] copies, or one of ours.
+/// Whether a route is a default route that [`super::routing`] copies, or such a copy.
 fn concerns_us(route: &RouteMessage) -> bool {
-    is_ours(route) || is_way_out(route)
+    is_way_out(route) || (is_own_default(route) && table_of(route) == MAIN_TABLE)
 }
 
 /// Whether a route is a default route of the main table.
