@@ -17,7 +17,13 @@ impl Daemon {
         }
         self.publish_mappers();
         self.kernel.commit();
-        for (ulids, is_mapped) in self.kernel.take_remapped() {
+        let remapped = self.kernel.take_remapped();
+        if remapped.iter().any(|&(_, is_mapped)| is_mapped)
+            && let Err(error) = self.host.have_sockets_look_again().await
+        {
+            tracing::warn!(%error, "sockets keep the routes that they have");
+        }
+        for (ulids, is_mapped) in remapped {
             // The link of the ULIDs may be the one that died: sockets keep a route all the same.
             let anchored = if is_mapped {
                 self.host.set_anchor(ulids.local, ulids.peer, None).await

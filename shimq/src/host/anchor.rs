@@ -26,7 +26,7 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::Kernel;
-use super::routes::{MAIN_TABLE, dump_table, is_ours};
+use super::routes::{dump_table, is_ours};
 use super::watch::Snapshot;
 use super::{HostError, PROTOCOL, Removed};
 
@@ -41,9 +41,6 @@ const LAST: u32 = 40_000;
 
 /// If there are more anchors, it is not asked whether each is needed: one surely will be.
 const ASKED_MAX: usize = 64;
-
-/// Of the prefix that all routers discard (RFC 6666).
-const DISCARDED: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0);
 
 /// Local and peer ULID.
 type UlidPair = (Ipv6Addr, Ipv6Addr);
@@ -87,9 +84,6 @@ impl Anchors {
         self.kernel
             .replace("adding an anchor route", request)
             .await?;
-        if !self.mtus.contains_key(&(local, peer)) {
-            self.have_sockets_look_again().await?;
-        }
         match (self.mtus.insert((local, peer), mtu).flatten(), mtu) {
             (None, None) => {}
             (Some(_), None) => self.widen(local, peer).await?,
@@ -136,21 +130,6 @@ impl Anchors {
             self.in_force = false;
         }
         Ok(())
-    }
-
-    /// Has sockets look for their routes anew: any change of the main table does that. One that connected
-    /// before it had a source keeps the default route for all sources, and would not learn what ESP
-    /// learns of the path with the route for its own.
-    async fn have_sockets_look_again(&self) -> Result<(), HostError> {
-        let mut message = route(MAIN_TABLE, DISCARDED, self.loopback);
-        message.header.kind = RouteType::BlackHole;
-        let request = RouteNetlinkMessage::NewRoute(message.clone());
-        self.kernel
-            .add("adding a route to nowhere", request)
-            .await?;
-        let request = RouteNetlinkMessage::DelRoute(message);
-        let removed = self.kernel.remove("removing a route to nowhere", request);
-        removed.await.map(drop)
     }
 
     async fn enforce(&mut self) -> Result<(), HostError> {

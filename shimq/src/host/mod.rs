@@ -310,6 +310,11 @@ impl Host {
         self.anchors.lock().await.set(local, peer, mtu).await
     }
 
+    /// Has sockets look for their routes again, once contexts have moved: see [`routing`].
+    pub(crate) async fn have_sockets_look_again(&self) -> Result<(), HostError> {
+        routing::have_sockets_look_again(&self.kernel).await
+    }
+
     /// Removes what [`Host::set_anchor`] added, if anything.
     pub(crate) async fn remove_anchor(
         &self,

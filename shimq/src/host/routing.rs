@@ -18,20 +18,30 @@
 //! that it has moved, and if both looked at one route, two contexts that moved to each other's locators
 //! would shrink it for ever.
 //!
+//! A socket that connected before it had a source keeps the route that all sources share, and would not
+//! learn what IPsec learns of the path with the copy. So when a context moves, sockets are made to look
+//! for their routes again.
+//!
 //! The copies stay when the daemon stops, because connections live on the locators; a restart finds
 //! them. Nobody else's routes are touched.
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
-use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::Kernel;
 use super::routes::{DefaultRoute, MAIN_TABLE, default_routes, dump_table, own_default_routes};
-use super::{HostError, Removed};
+use super::{HostError, PROTOCOL, Removed};
 
 /// What is being done, should the kernel refuse it.
 const ADDING: &str = "adding a route for one source address, which takes CONFIG_IPV6_SUBTREES";
+
+/// Of the prefix that all routers discard (RFC 6666).
+const DISCARDED: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0);
 
 /// Makes our routes what `locators` (with the index of their interface) need.
 pub(super) async fn route(
@@ -51,8 +61,17 @@ pub(super) async fn route(
     Ok(())
 }
 
+/// Has all sockets look for their routes anew, which any change of the main table does.
+pub(super) async fn have_sockets_look_again(kernel: &Kernel) -> Result<(), HostError> {
+    let request = RouteNetlinkMessage::NewRoute(to_nowhere());
+    kernel.add("adding a route to nowhere", request).await?;
+    remove_to_nowhere(kernel).await
+}
+
 /// Removes all routes of ours, and lists them.
 pub(super) async fn release(kernel: &Kernel) -> Result<Vec<Removed>, HostError> {
+    // Should a daemon have been killed between adding and removing it.
+    remove_to_nowhere(kernel).await?;
     let mut removed = Vec::new();
     for (from, route) in own_default_routes(&dump_table(kernel, MAIN_TABLE).await?) {
         remove(kernel, from, &route).await?;
@@ -89,4 +108,24 @@ fn wanted(
 async fn remove(kernel: &Kernel, locator: Ipv6Addr, route: &DefaultRoute) -> Result<(), HostError> {
     let request = RouteNetlinkMessage::DelRoute(route.to_message_from(locator));
     kernel.remove("removing a route", request).await.map(drop)
+}
+
+async fn remove_to_nowhere(kernel: &Kernel) -> Result<(), HostError> {
+    let request = RouteNetlinkMessage::DelRoute(to_nowhere());
+    let removed = kernel.remove("removing a route to nowhere", request);
+    removed.await.map(drop)
+}
+
+/// A route that makes no difference to any packet.
+fn to_nowhere() -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet6;
+    message.header.destination_prefix_length = 128;
+    message.header.protocol = RouteProtocol::Other(PROTOCOL);
+    message.header.kind = RouteType::BlackHole;
+    message.attributes = vec![
+        RouteAttribute::Table(MAIN_TABLE),
+        RouteAttribute::Destination(RouteAddress::Inet6(DISCARDED)),
+    ];
+    message
 }
