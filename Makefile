@@ -36,7 +36,7 @@ test: deps-test
 	@$(MAKE) --no-print-directory conformance CONFORMANCE_ARGS=--missing
 	@$(MAKE) --no-print-directory instructions
 
-# About twenty minutes. A quick look: make bench BENCH_ARGS=--quick
+# About a quarter of an hour. A quick look: make bench BENCH_ARGS=--quick
 bench: deps-bench
 	$(CARGO) build --release --locked -p shimq -p shimq-benches
 	$${CARGO_TARGET_DIR:-target}/release/datapath $(BENCH_ARGS)

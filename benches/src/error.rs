@@ -1,7 +1,7 @@
 //! Why a measurement cannot go on.
 
-use std::io;
 use std::path::PathBuf;
+use std::{fmt, io};
 
 use shimq_testbed::TestbedError;
 
@@ -65,6 +65,14 @@ impl BenchError {
         move |source| Self::Io {
             action,
             source: source.into(),
+        }
+    }
+
+    /// What a program, or a part of one, complains about.
+    pub fn program(program: impl Into<String>, complaint: impl fmt::Display) -> Self {
+        Self::Program {
+            program: program.into(),
+            complaint: complaint.to_string(),
         }
     }
 }

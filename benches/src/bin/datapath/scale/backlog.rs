@@ -117,10 +117,10 @@ impl Stage {
         let shares: Vec<_> = statistics.iter().map(|queue| queue.waiting).collect();
         let queues = self.hosts.queues.len();
         if shares != vec![(self.packets() / queues) as u32; queues] {
-            return Err(BenchError::Program {
-                program: "the kernel".to_owned(),
-                complaint: format!("queues hold {shares:?} of {} packets", self.packets()),
-            });
+            return Err(BenchError::program(
+                "the kernel",
+                format!("queues hold {shares:?} of {} packets", self.packets()),
+            ));
         }
         let start = Instant::now();
         let served: io::Result<()> = thread::scope(|scope| {

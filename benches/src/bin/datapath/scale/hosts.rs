@@ -150,10 +150,7 @@ fn tag(index: u32) -> ContextTag {
 }
 
 fn complaint<E: std::fmt::Display>(program: &'static str) -> impl FnOnce(E) -> BenchError {
-    move |error| BenchError::Program {
-        program: program.to_owned(),
-        complaint: error.to_string(),
-    }
+    move |error| BenchError::program(program, error)
 }
 
 /// Host A's ULID.

@@ -24,18 +24,13 @@ pub(super) fn set_up_rewriters(mut stage: Stage<'_>) -> Result<Stage<'_>, BenchE
             rewriter.insert(&flow)?;
             Ok::<_, BpfError>(rewriter)
         })?;
-        stage
-            .rewriters
-            .push(attached.map_err(|error| complaint(&error))?);
+        stage.rewriters.push(attached.map_err(complaint)?);
     }
     Ok(stage)
 }
 
-pub(super) fn complaint(error: &BpfError) -> BenchError {
-    BenchError::Program {
-        program: "the rewriter".to_owned(),
-        complaint: error.to_string(),
-    }
+pub(super) fn complaint(error: BpfError) -> BenchError {
+    BenchError::program("the rewriter", error)
 }
 
 fn flow(side: Side) -> MappedFlow {
@@ -113,10 +108,10 @@ fn compile(folder: &Path, side: Side, out: u32) -> Result<PathBuf, BenchError> {
     if output.status.success() {
         Ok(object)
     } else {
-        Err(BenchError::Program {
-            program: "clang".to_owned(),
-            complaint: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        Err(BenchError::program(
+            "clang",
+            String::from_utf8_lossy(&output.stderr),
+        ))
     }
 }
 

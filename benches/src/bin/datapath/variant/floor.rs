@@ -60,10 +60,10 @@ fn compile_one(folder: &Path, name: &str) -> Result<PathBuf, BenchError> {
     if output.status.success() {
         Ok(folder.join(name))
     } else {
-        Err(BenchError::Program {
-            program: "cc".to_owned(),
-            complaint: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        Err(BenchError::program(
+            "cc",
+            String::from_utf8_lossy(&output.stderr),
+        ))
     }
 }
 
@@ -74,10 +74,7 @@ pub(super) fn set_up<'n>(
     kind: Kind,
 ) -> Result<Stage<'n>, BenchError> {
     let Some(floors) = &tools.floors else {
-        return Err(BenchError::Program {
-            program: "cc".to_owned(),
-            complaint: "the C programs are not compiled".to_owned(),
-        });
+        return Err(BenchError::program("cc", "the C programs are not compiled"));
     };
     for side in Side::BOTH {
         let peer = side.other();
@@ -116,9 +113,9 @@ fn wait_until_ready(server: &mut Process, program: &Path) -> Result<(), BenchErr
     if line == "ready\n" {
         Ok(())
     } else {
-        Err(BenchError::Program {
-            program: program.display().to_string(),
-            complaint: "ended before it was ready".to_owned(),
-        })
+        Err(BenchError::program(
+            program.display().to_string(),
+            "ended before it was ready",
+        ))
     }
 }

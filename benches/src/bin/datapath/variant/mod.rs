@@ -186,7 +186,7 @@ impl<'n> Stage<'n> {
     pub(crate) fn course(&mut self) -> Result<Course<'n>, BenchError> {
         for rewriter in &mut self.rewriters {
             let renewed = rewriter.renew(1);
-            renewed.map_err(|error| bpf::complaint(&error))?;
+            renewed.map_err(bpf::complaint)?;
         }
         Ok(Course {
             network: self.network,

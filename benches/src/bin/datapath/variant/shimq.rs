@@ -149,10 +149,10 @@ fn check_kernel_maps(shim: &Shim<'_>) -> Result<(), BenchError> {
     let status: Option<Status> = serde_json::from_slice(&answer).ok();
     match status.and_then(|status| status.datapath.reason) {
         None => Ok(()),
-        Some(reason) => Err(BenchError::Program {
-            program: format!("shimq on host {}", shim.name()),
-            complaint: reason,
-        }),
+        Some(reason) => Err(BenchError::program(
+            format!("shimq on host {}", shim.name()),
+            reason,
+        )),
     }
 }
 
