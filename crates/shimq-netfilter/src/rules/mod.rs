@@ -242,6 +242,7 @@ impl Ruleset {
         let mut transaction = Transaction::new();
         for set in [
             SetName::Identities,
+            SetName::Forks,
             SetName::Mapped,
             SetName::ContextsOut,
             SetName::ContextsIn,
@@ -362,6 +363,7 @@ mod tests {
         ));
         load_as_operator(&config);
         nft("add element ip6 shimq identities { 2001:db8::dead }");
+        nft("add element ip6 shimq forks { 5 . 2001:db8::dead . 2001:db8::2 }");
 
         let mut rules = Ruleset::attach(&config).unwrap();
         rules.verify().unwrap();
@@ -372,9 +374,10 @@ mod tests {
             String::from_utf8(output.unwrap().stdout).unwrap()
         };
         assert!(!list().contains("dead"), "what another run left is gone");
-        let address = "2001:db8::1".parse().unwrap();
-        rules.apply(&[Change::AddIdentity(address)]).unwrap();
-        assert!(list().contains("2001:db8::1"));
+        let [local, peer] = ["2001:db8::1", "2001:db8::2"].map(|text| text.parse().unwrap());
+        let fork = Change::Fork(5, AddressPair { local, peer });
+        rules.apply(&[Change::AddIdentity(local), fork]).unwrap();
+        assert_eq!(list().matches("2001:db8::1").count(), 2);
         rules.remove().unwrap();
         assert!(list().contains("set identities") && !list().contains("2001:db8::1"));
     }
