@@ -43,6 +43,17 @@ pub(super) fn output(config: &RulesetConfig) -> ChainDesign {
         );
     }
     rules.add(
+        "from no identity: nothing below is for it; not first, for packets of contexts have one",
+        [
+            Part::Lookup {
+                field: Field::Source,
+                set: SetName::Identities,
+                found: false,
+            },
+            Part::Accept,
+        ],
+    );
+    rules.add(
         "before the loopback rule: while a ULID has no route, an anchor route by way of lo keeps its sockets alive",
         [
             outgoing(SetName::Mapped, true),
@@ -52,10 +63,13 @@ pub(super) fn output(config: &RulesetConfig) -> ChainDesign {
     if config.mode == Mode::Queue {
         rules.add_unanswered(config);
     }
-    rules.add_without_context();
     match config.trigger() {
-        Trigger::Counted { octets, .. } => rules.add_trigger(config, octets),
+        Trigger::Counted { octets, .. } => {
+            rules.add_without_context();
+            rules.add_trigger(config, octets);
+        }
         Trigger::Everything => {
+            rules.add_without_context();
             if config.declines() {
                 rules.add(
                     "asked before",
@@ -167,17 +181,6 @@ impl Rules {
         self.add(
             "the daemon's own packets are final",
             [Part::Mark(config.own_mark), Part::Accept],
-        );
-        self.add(
-            "most packets of a host without identities leave here",
-            [
-                Part::Lookup {
-                    field: Field::Source,
-                    set: SetName::Identities,
-                    found: false,
-                },
-                Part::Accept,
-            ],
         );
         self.add_exclusions(config, Field::Destination);
         self.add(
