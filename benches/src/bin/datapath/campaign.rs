@@ -2,8 +2,8 @@
 //! in turns.
 //!
 //! A machine that others share is faster in one second than in the next. So that this is in no ratio,
-//! what is compared is measured as close together in time as can be: a round has several short turns,
-//! in each of which everything is measured once, and ratios are within a turn. Whatever is not being
+//! what is compared is measured as close together in time as can be: a round has many short turns, in
+//! each of which everything is measured once, and ratios are within a turn. Whatever is not being
 //! measured is idle.
 
 use std::time::Duration;
@@ -18,13 +18,12 @@ use crate::traffic::Traffic;
 use crate::variant::{Stage, Tools, Variant};
 use shimq_benches::error::BenchError;
 
-/// So often each variant is measured in a round, on each traffic.
-pub(crate) const TURNS: usize = 3;
-
 /// What shall be measured, and how long.
 pub(crate) struct Plan {
     pub(crate) variants: Vec<Variant>,
     pub(crate) rounds: usize,
+    /// So often each variant is measured in a round, on each traffic.
+    pub(crate) turns: usize,
     /// Of one measurement.
     pub(crate) time: Duration,
 }
@@ -37,7 +36,7 @@ impl Plan {
 
     /// Whatever is measured, the backlogs, and the small flows.
     fn steps_of_round(&self) -> usize {
-        (self.variants.len() * Traffic::ALL.len() + Load::ALL.len()) * TURNS + 2
+        (self.variants.len() * Traffic::ALL.len() + Load::ALL.len()) * self.turns + 2
     }
 
     /// Carries it out. What fails is said and left out: one kernel lacks this, another that.
@@ -89,8 +88,8 @@ impl Plan {
                 }
                 offloads = false;
             }
-            for turn in 0..TURNS {
-                let turn = teller.round * TURNS + turn;
+            for turn in 0..self.turns {
+                let turn = teller.round * self.turns + turn;
                 for (variant, stage) in &mut stages {
                     self.measure((*variant, stage), traffic, turn, teller, results);
                 }
@@ -130,8 +129,8 @@ impl Plan {
                 Err(error) => teller.complain(&load.title(), &error),
             }
         }
-        for turn in 0..TURNS {
-            let turn = teller.round * TURNS + turn;
+        for turn in 0..self.turns {
+            let turn = teller.round * self.turns + turn;
             for loaded in &mut loads {
                 let title = loaded.load.title();
                 teller.say(&title);

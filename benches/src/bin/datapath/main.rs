@@ -37,14 +37,14 @@ use variant::{Tools, Variant};
 /// Measures what packets cost, with shimq and otherwise.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How often everything is set up; each time it is measured in three turns.
+    /// How often everything is set up; each time it is measured in ten turns.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// How long each measurement takes.
-    #[arg(long, default_value_t = 0.4)]
+    #[arg(long, default_value_t = 0.12)]
     seconds: f64,
-    /// One round of short measurements: whether all of it works, and what is grossly wrong.
-    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    /// One round of three turns: whether all of it works, and what is grossly wrong.
+    #[arg(long, conflicts_with = "rounds")]
     quick: bool,
     /// Measures only variants whose title contains one of these words, and "no rules".
     #[arg(long)]
@@ -79,11 +79,12 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
         }
     };
     let machine = Machine::look();
-    let (rounds, seconds) = if arguments.quick {
-        (1, 0.2)
+    let (rounds, turns) = if arguments.quick {
+        (1, 3)
     } else {
-        (arguments.rounds, arguments.seconds)
+        (arguments.rounds, 10)
     };
+    let seconds = arguments.seconds;
     let plan = Plan {
         variants: Variant::ALL
             .into_iter()
@@ -91,6 +92,7 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
             .filter(|variant| arguments.wants(*variant))
             .collect(),
         rounds,
+        turns,
         time: Duration::from_secs_f64(seconds),
     };
     let tools = Tools {
@@ -101,6 +103,7 @@ fn run(arguments: &Arguments) -> Result<(), BenchError> {
     let progress = progress_bar(plan.steps());
     let mut setting = Setting {
         rounds,
+        turns,
         seconds,
         machine,
     };

@@ -9,6 +9,7 @@ use crate::scale::backlog::Backlog;
 use crate::small_flows::SmallFlows;
 use crate::traffic::{Sample, Traffic};
 use crate::variant::Variant;
+use shimq_benches::percentiles::{percentile, sort};
 
 /// Every sample, by what was measured and by turn.
 #[derive(Debug, Default)]
@@ -19,10 +20,12 @@ pub(crate) struct Results {
     small_flows: Vec<SmallFlows>,
 }
 
-/// Median and extremes of some turns, or rounds.
+/// Median, quartiles and extremes of some turns, or rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
+    /// Half of the values lie between them.
+    pub(crate) quartiles: [f64; 2],
     pub(crate) least: f64,
     pub(crate) most: f64,
     /// Turns or rounds.
@@ -36,7 +39,7 @@ impl Spread {
             .into_iter()
             .filter(|value| value.is_finite())
             .collect();
-        values.sort_by(f64::total_cmp);
+        sort(&mut values);
         let (&least, &most) = (values.first()?, values.last()?);
         let middle = values.len() / 2;
         let median = if values.len() % 2 == 1 {
@@ -44,8 +47,10 @@ impl Spread {
         } else {
             f64::midpoint(values[middle - 1], values[middle])
         };
+        let quartile = |percent| percentile(&values, percent).unwrap_or(median);
         Some(Self {
             median,
+            quartiles: [quartile(25), quartile(75)],
             least,
             most,
             count: values.len(),
@@ -235,6 +240,7 @@ mod tests {
             spread,
             Spread {
                 median: 3.0,
+                quartiles: [1.0, 4.0],
                 least: 1.0,
                 most: 100.0,
                 count: 4

@@ -14,6 +14,8 @@ pub(crate) struct Target {
     pub(crate) what: String,
     pub(crate) aim: String,
     pub(crate) measured: Spread,
+    /// Of which the extremes say more than the quartiles.
+    pub(crate) counts_packets: bool,
     /// By the median.
     pub(crate) reached: bool,
 }
@@ -23,6 +25,7 @@ pub(crate) struct Target {
 enum Bound {
     AtLeast(f64),
     AtMost(f64),
+    NoPackets,
 }
 
 /// A figure of a sample.
@@ -150,12 +153,12 @@ pub(crate) fn check(results: &Results) -> Vec<Target> {
     });
     let lost = lost.map(|measured| {
         let what = "packets that queues lost, mapped, TCP bulk A to B".to_owned();
-        Target::new(what, Bound::AtMost(0.0), measured)
+        Target::new(what, Bound::NoPackets, measured)
     });
     let queued = [Traffic::BulkAToB, Traffic::BulkBToA].map(|traffic| {
         let measured = results.spread(Variant::Unmapped, traffic, |sample| sample.queued as f64)?;
         let what = format!("packets queued, unmapped context, {}", traffic.title());
-        Some(Target::new(what, Bound::AtMost(0.0), measured))
+        Some(Target::new(what, Bound::NoPackets, measured))
     });
     let small = Spread::of(
         results
@@ -165,7 +168,7 @@ pub(crate) fn check(results: &Results) -> Vec<Target> {
     );
     let small = small.map(|measured| {
         let what = "packets queued, flows too small for a context".to_owned();
-        Target::new(what, Bound::AtMost(0.0), measured)
+        Target::new(what, Bound::NoPackets, measured)
     });
     let many = results.load_ratio(Load::MANY, Load::ONE, |sample| sample.cpu);
     let many = many.map(|measured| {
@@ -193,11 +196,13 @@ impl Target {
         let (aim, reached) = match bound {
             Bound::AtLeast(least) => (format!("at least {least}"), measured.median >= least),
             Bound::AtMost(most) => (format!("at most {most}"), measured.median <= most),
+            Bound::NoPackets => ("0".to_owned(), measured.median == 0.0),
         };
         Self {
             what,
             aim,
             measured,
+            counts_packets: matches!(bound, Bound::NoPackets),
             reached,
         }
     }

@@ -19,6 +19,8 @@ use shimq_benches::machine::Machine;
 #[derive(Debug, Serialize)]
 pub(crate) struct Setting {
     pub(crate) rounds: usize,
+    /// Of each round.
+    pub(crate) turns: usize,
     pub(crate) seconds: f64,
     pub(crate) machine: Machine,
 }

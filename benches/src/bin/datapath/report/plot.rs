@@ -82,7 +82,7 @@ fn draw_all<D: DrawingBackend>(
     area.fill(&WHITE)?;
     let (above, below) = area.split_vertically(80);
     let title = (FONT, 26).into_font().color(&INK);
-    let text = "Multiples of \"no rules\" in the same turn: median, least and most";
+    let text = "Multiples of \"no rules\" in the same turn: median and quartiles";
     above.draw(&Text::new(text, (24, 16), title))?;
     let small = (FONT, 14).into_font().color(&FAINT);
     above.draw(&Text::new(subtitle.to_owned(), (24, 52), small))?;
@@ -115,7 +115,7 @@ fn draw_panel<D: DrawingBackend>(panel: &Panel, area: &DrawingArea<D, Shift>) ->
             [(x(0.0), y), (x(spread.median), y + BAR)],
             color.filled(),
         ))?;
-        let whisker = [(x(spread.least), middle), (x(spread.most), middle)];
+        let whisker = spread.quartiles.map(|quartile| (x(quartile), middle));
         area.draw(&PathElement::new(whisker, INK))?;
         let name = (FONT, 13)
             .into_font()
@@ -126,7 +126,7 @@ fn draw_panel<D: DrawingBackend>(panel: &Panel, area: &DrawingArea<D, Shift>) ->
             .into_font()
             .color(&INK)
             .pos(Pos::new(HPos::Left, VPos::Center));
-        let at = x(spread.median.max(spread.most)) + 8;
+        let at = x(spread.median.max(spread.quartiles[1])) + 8;
         area.draw(&Text::new(
             format!("{:.2}", spread.median),
             (at, middle),

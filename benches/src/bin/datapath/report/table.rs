@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use super::Setting;
-use crate::campaign::TURNS;
 use crate::results::{Results, Spread};
 use crate::scale::Load;
 use crate::targets::Target;
@@ -15,6 +14,7 @@ pub(super) fn write(results: &Results, setting: &Setting, targets: &[Target]) ->
     let mut text = String::new();
     let Setting {
         rounds,
+        turns,
         seconds,
         machine,
     } = setting;
@@ -23,8 +23,8 @@ pub(super) fn write(results: &Results, setting: &Setting, targets: &[Target]) ->
     let _ = writeln!(text, "{}.", machine.describe());
     let _ = writeln!(
         text,
-        "{rounds} rounds of {TURNS} turns of {seconds} s. Both hosts share the processors. Each cell: the \
-         median, (least to most), and in bold the median of the ratios to \"no rules\" of the same turn.\n"
+        "{rounds} rounds of {turns} turns of {seconds} s. Both hosts share the processors. Each cell: the \
+         median, (first to third quartile), and in bold the median of the ratios to \"no rules\" of the same turn.\n"
     );
     if machine.was_busy() {
         let _ = writeln!(
@@ -43,17 +43,26 @@ pub(super) fn write(results: &Results, setting: &Setting, targets: &[Target]) ->
 
 fn targets_table(text: &mut String, targets: &[Target]) {
     let _ = writeln!(text, "## Targets\n");
-    let _ = writeln!(text, "| what | aim | median (least to most) | |");
+    let _ = writeln!(
+        text,
+        "| what | aim | median (first to third quartile; packets: least to most) | |"
+    );
     let _ = writeln!(text, "|---|---|---|---|");
     for target in targets {
         let Target {
             what,
             aim,
             measured,
+            counts_packets,
             reached,
         } = target;
         let verdict = if *reached { "reached" } else { "**missed**" };
-        let _ = writeln!(text, "| {what} | {aim} | {} | {verdict} |", show(*measured));
+        let measured = if *counts_packets {
+            show_between(*measured, [measured.least, measured.most])
+        } else {
+            show(*measured)
+        };
+        let _ = writeln!(text, "| {what} | {aim} | {measured} | {verdict} |");
     }
 }
 
@@ -136,16 +145,16 @@ fn backlogs_table(text: &mut String, results: &Results) {
 }
 
 fn show(spread: Spread) -> String {
-    let Spread {
-        median,
-        least,
-        most,
-        count,
-    } = spread;
-    if count == 1 {
-        return digits(median);
+    show_between(spread, spread.quartiles)
+}
+
+/// The median, and the bounds in parentheses if there was more than one value.
+fn show_between(spread: Spread, [lower, upper]: [f64; 2]) -> String {
+    let median = digits(spread.median);
+    if spread.count == 1 {
+        return median;
     }
-    format!("{} ({} to {})", digits(median), digits(least), digits(most))
+    format!("{median} ({} to {})", digits(lower), digits(upper))
 }
 
 /// Three digits that count.

@@ -201,7 +201,7 @@ impl Sample {
 }
 
 /// How long traffic flows before it is measured: windows open, neighbours are known.
-pub(crate) const WARM_UP: Duration = Duration::from_millis(200);
+pub(crate) const WARM_UP: Duration = Duration::from_millis(80);
 
 /// How long a connection may take to be set up.
 const PATIENCE: Duration = Duration::from_secs(5);
