@@ -227,12 +227,8 @@ struct Worker {
 impl Worker {
     fn run(mut self) -> std::io::Result<()> {
         while !self.stop.load(Relaxed) {
-            let mut now = None;
             let judge = &mut self.judge;
-            let served = self.queue.serve(None, &mut |packet| {
-                let now = *now.get_or_insert_with(|| judge.wake());
-                judge.packet(packet, now)
-            })?;
+            let served = self.queue.serve(None, &mut WakeUp { judge, now: None })?;
             let counters = &self.judge.counters;
             counters
                 .packets
@@ -246,6 +242,24 @@ impl Worker {
             self.judge.apply_changes();
         }
         Ok(())
+    }
+}
+
+/// The judge, for the packets of one wake-up.
+struct WakeUp<'j> {
+    judge: &'j mut Judge,
+    /// From the first packet on.
+    now: Option<Instant>,
+}
+
+impl queue::Judge for WakeUp<'_> {
+    fn expect(&mut self, hook: Hook, packet: &[u8]) {
+        self.judge.table.fetch(packet, hook == Hook::LocalOut);
+    }
+
+    fn judge(&mut self, packet: &mut QueuedPacket<'_>) -> queue::Verdict {
+        let now = *self.now.get_or_insert_with(|| self.judge.wake());
+        self.judge.packet(packet, now)
     }
 }
 

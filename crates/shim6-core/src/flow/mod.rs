@@ -6,6 +6,7 @@
 //! Forced Bidirectional Detection (RFC 5534 §4.1) at the price of two stores a packet, and without a
 //! timer a packet.
 
+mod fetch;
 mod index;
 mod table;
 

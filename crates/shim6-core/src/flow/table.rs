@@ -19,10 +19,10 @@ pub struct FlowTable {
     kernel_counts: bool,
     suspicious_silence: Duration,
     deliver_icmp_errors: bool,
-    default: Index<UlidPair>,
+    pub(super) default: Index<UlidPair>,
     marked: Index<(UlidPair, u32)>,
     /// Has every flow.
-    tagged: Index<ContextTag>,
+    pub(super) tagged: Index<ContextTag>,
     mapped: Index<(ContextTag, LocatorPair)>,
     /// Flows as they were before their context moved, where they were mapped: errors about what was
     /// sent then are still on their way.

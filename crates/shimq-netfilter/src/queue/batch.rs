@@ -4,14 +4,15 @@
 //! receiving call, so that a lone packet takes two calls, and a flood two for every 64 packets. Waiting for ever is
 //! cheaper than with a timeout, which sets a timer and stops it for each packet. Packets stay where they were received,
 //! rewritten ones included, and the datagram of verdicts is gathered from there ([`super::slots`], [`super::replies`]).
-//! No verdict asks for an acknowledgement, which would cost a message each.
+//! No verdict asks for an acknowledgement, which would cost a message each. The judge hears of all packets that came
+//! together before it judges the first, and can have what it needs fetched from memory meanwhile.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use super::config;
-use super::packet::{self, METADATA_LEN, Received};
+use super::packet::{self, METADATA_LEN, Metadata, Received};
 use super::replies::{PlainVerdict, Replies};
 use super::slots::{SLOTS, Slots, Wait};
 use super::{Judge, MAX_COPY_RANGE, Queue, QueueConfig, QueueError, QueuedPacket, Served, Verdict};
@@ -29,6 +30,8 @@ pub struct BatchQueue {
     /// How many of the next packets are waited for alone.
     lone: u8,
     slots: Slots,
+    /// What was received at this wake-up, with the slots that it is in.
+    packets: Vec<(usize, Metadata)>,
     replies: Replies,
 }
 
@@ -74,6 +77,7 @@ impl BatchQueue {
             timeout: None,
             lone: 0,
             slots: Slots::new(METADATA_LEN + copy_range),
+            packets: Vec::with_capacity(SLOTS),
             replies: Replies::new(number),
         })
     }
@@ -116,21 +120,35 @@ impl BatchQueue {
         })
     }
 
-    /// Judges the datagrams in the first `count` slots and notes the verdicts as replies.
-    fn judge(&mut self, count: usize, served: &mut Served, judge: &mut Judge<'_>) {
-        self.replies.clear();
+    /// Finds the packets in the first `count` slots.
+    fn look_through(&mut self, count: usize, served: &mut Served) {
+        self.packets.clear();
         for index in 0..count {
+            match packet::parse(&self.slots.slot(index)[self.slots.datagram(index)]) {
+                Received::Packet(packet) => self.packets.push((index, packet)),
+                Received::Refusal => served.gone += 1,
+                Received::Other => {}
+            }
+        }
+    }
+
+    /// Tells the judge of packets that came together.
+    fn announce(&self, judge: &mut dyn Judge) {
+        if self.packets.len() > 1 {
+            for (index, packet) in &self.packets {
+                let datagram = &self.slots.slot(*index)[self.slots.datagram(*index)];
+                judge.expect(packet.hook, &datagram[packet.start..packet.end]);
+            }
+        }
+    }
+
+    /// Has the packets judged and notes the verdicts as replies.
+    fn judge(&mut self, served: &mut Served, judge: &mut dyn Judge) {
+        self.replies.clear();
+        for &(index, ref packet) in &self.packets {
             let datagram = self.slots.datagram(index);
             let slot = self.slots.slot_mut(index);
-            let packet = match packet::parse(&slot[datagram.clone()]) {
-                Received::Packet(packet) => packet,
-                Received::Refusal => {
-                    served.gone += 1;
-                    continue;
-                }
-                Received::Other => continue,
-            };
-            let verdict = judge(&mut QueuedPacket {
+            let verdict = judge.judge(&mut QueuedPacket {
                 start: datagram.start + packet.start,
                 end: datagram.start + packet.end,
                 hook: packet.hook,
@@ -179,10 +197,12 @@ impl BatchQueue {
 }
 
 impl Queue for BatchQueue {
-    fn serve(&mut self, timeout: Option<Duration>, judge: &mut Judge<'_>) -> io::Result<Served> {
+    fn serve(&mut self, timeout: Option<Duration>, judge: &mut dyn Judge) -> io::Result<Served> {
         let mut served = Served::default();
         let count = self.receive(timeout, &mut served)?;
-        self.judge(count, &mut served, judge);
+        self.look_through(count, &mut served);
+        self.announce(judge);
+        self.judge(&mut served, judge);
         self.send_replies()?;
         Ok(served)
     }

@@ -169,8 +169,22 @@ pub struct Served {
     pub gone: u32,
 }
 
-/// Judges one packet.
-pub type Judge<'j> = dyn FnMut(&mut QueuedPacket<'_>) -> Verdict + 'j;
+/// Judges packets.
+pub trait Judge {
+    /// Hears of a packet, from its IPv6 header on, that it will judge once it has heard of all that came with it: what
+    /// that takes can be fetched from memory meanwhile.
+    fn expect(&mut self, _hook: Hook, _packet: &[u8]) {}
+
+    /// Judges one packet.
+    fn judge(&mut self, packet: &mut QueuedPacket<'_>) -> Verdict;
+}
+
+/// A judge that needs nothing fetched.
+impl<F: FnMut(&mut QueuedPacket<'_>) -> Verdict> Judge for F {
+    fn judge(&mut self, packet: &mut QueuedPacket<'_>) -> Verdict {
+        self(packet)
+    }
+}
 
 /// A bound queue. Dropping it unbinds: the kernel drops what waits, and rules with `bypass` let later packets pass.
 pub trait Queue: Send + AsFd {
@@ -186,7 +200,7 @@ pub trait Queue: Send + AsFd {
     /// # Panics
     ///
     /// If the judge returns a [`Verdict::Rewrite`] range outside the buffer, or one that starts too early.
-    fn serve(&mut self, timeout: Option<Duration>, judge: &mut Judge<'_>) -> io::Result<Served>;
+    fn serve(&mut self, timeout: Option<Duration>, judge: &mut dyn Judge) -> io::Result<Served>;
 
     /// The number that this queue is bound to.
     fn number(&self) -> u16;

@@ -88,7 +88,7 @@ impl PlainQueue {
     }
 
     /// Judges one message and gives its verdict.
-    fn answer(&mut self, mut message: nfq::Message, judge: &mut Judge<'_>) -> io::Result<()> {
+    fn answer(&mut self, mut message: nfq::Message, judge: &mut dyn Judge) -> io::Result<()> {
         let verdict = match hook(message.get_hook()) {
             Some(hook) => {
                 let payload = message.get_payload();
@@ -96,7 +96,7 @@ impl PlainQueue {
                 self.scratch.clear();
                 self.scratch.resize(HEADROOM, 0);
                 self.scratch.extend_from_slice(payload);
-                judge(&mut QueuedPacket {
+                judge.judge(&mut QueuedPacket {
                     start: HEADROOM,
                     end: HEADROOM + payload.len(),
                     hook,
@@ -123,7 +123,7 @@ impl PlainQueue {
 }
 
 impl Queue for PlainQueue {
-    fn serve(&mut self, timeout: Option<Duration>, judge: &mut Judge<'_>) -> io::Result<Served> {
+    fn serve(&mut self, timeout: Option<Duration>, judge: &mut dyn Judge) -> io::Result<Served> {
         let mut served = Served::default();
         let mut waited = false;
         loop {

@@ -22,7 +22,7 @@ struct Empty {
 }
 
 impl Queue for Empty {
-    fn serve(&mut self, _: Option<Duration>, _: &mut queue::Judge<'_>) -> io::Result<Served> {
+    fn serve(&mut self, _: Option<Duration>, _: &mut dyn queue::Judge) -> io::Result<Served> {
         if self.hangs {
             loop {
                 std::thread::park();

@@ -12,7 +12,7 @@ use shim6_core::{
 };
 use shim6_wire::{ContextTag, Packet};
 use shimq_benches::error::BenchError;
-use shimq_netfilter::queue::{self, BatchQueue, Queue, QueueConfig, QueuedPacket, Served};
+use shimq_netfilter::queue::{self, BatchQueue, Hook, Queue, QueueConfig, QueuedPacket, Served};
 use shimq_netfilter::rules::{AddressPair, Change, Mode, Ruleset, RulesetConfig};
 
 use crate::network::{LINKS, Network, Side};
@@ -114,27 +114,40 @@ pub(super) struct Mapper {
 impl Mapper {
     /// One wake-up, as the daemon's queue threads have them.
     pub(super) fn serve(&mut self, patience: Duration) -> io::Result<Served> {
-        let Self {
-            queue,
-            table,
-            start,
-        } = self;
-        let mut now = None;
-        let mut judge = |queued: &mut QueuedPacket<'_>| {
-            let now = *now.get_or_insert_with(|| {
-                let micros = start.elapsed().as_micros();
-                shim6_core::Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
-            });
-            let Ok(mut packet) = Packet::new(queued.buf, queued.start, queued.end) else {
-                return queue::Verdict::Accept;
-            };
-            match table.outgoing(&mut packet, now).0 {
-                Verdict::Rewritten => queue::Verdict::Rewrite(packet.range()),
-                Verdict::Accept | Verdict::Replaced(_) => queue::Verdict::Accept,
-                Verdict::Drop(_) => queue::Verdict::Drop,
-            }
+        let mut wake_up = WakeUp {
+            table: &self.table,
+            start: self.start,
+            now: None,
         };
-        queue.serve(Some(patience), &mut judge)
+        self.queue.serve(Some(patience), &mut wake_up)
+    }
+}
+
+/// What judges the packets of one wake-up, without the endpoint.
+struct WakeUp<'t> {
+    table: &'t FlowTable,
+    start: Instant,
+    now: Option<shim6_core::Instant>,
+}
+
+impl queue::Judge for WakeUp<'_> {
+    fn expect(&mut self, hook: Hook, packet: &[u8]) {
+        self.table.fetch(packet, hook == Hook::LocalOut);
+    }
+
+    fn judge(&mut self, queued: &mut QueuedPacket<'_>) -> queue::Verdict {
+        let now = *self.now.get_or_insert_with(|| {
+            let micros = self.start.elapsed().as_micros();
+            shim6_core::Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+        });
+        let Ok(mut packet) = Packet::new(queued.buf, queued.start, queued.end) else {
+            return queue::Verdict::Accept;
+        };
+        match self.table.outgoing(&mut packet, now).0 {
+            Verdict::Rewritten => queue::Verdict::Rewrite(packet.range()),
+            Verdict::Accept | Verdict::Replaced(_) => queue::Verdict::Accept,
+            Verdict::Drop(_) => queue::Verdict::Drop,
+        }
     }
 }
 

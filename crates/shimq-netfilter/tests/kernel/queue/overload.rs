@@ -1,7 +1,7 @@
 //! Queues that get more than they take, and queues that hang.
 
 use super::{BACKENDS, OBSERVE, TICK, queue_all, send, serve};
-use crate::support::{HOST, Peer, close, enter_namespace, run, wait_for};
+use crate::support::{HOST, Peer, accept, close, enter_namespace, run, wait_for};
 use shimq_netfilter::queue::{QueueConfig, QueuedPacket, Verdict, statistics};
 
 #[test]
@@ -55,7 +55,7 @@ fn an_overrun_receive_buffer_is_counted_and_the_queue_goes_on() {
         assert!(dropped > 0, "{name}");
         let (mut judged, mut overruns) = (0, 0);
         wait_for("the rest", || {
-            let served = queue.serve(Some(TICK), &mut |_| Verdict::Accept).unwrap();
+            let served = queue.serve(Some(TICK), &mut accept).unwrap();
             judged += u64::from(served.packets);
             overruns += served.overruns;
             judged + dropped == 100

@@ -8,8 +8,8 @@ mod triggers;
 use std::net::{Ipv6Addr, UdpSocket};
 use std::time::Duration;
 
-use crate::support::{HOST, PEER};
-use shimq_netfilter::queue::{BatchQueue, Queue, Verdict};
+use crate::support::{HOST, PEER, accept};
+use shimq_netfilter::queue::{BatchQueue, Queue};
 use shimq_netfilter::rules::{
     AddressPair, Change, Direction, InputHook, Mode, RulesetConfig, Trigger,
 };
@@ -35,9 +35,7 @@ fn send_to(port: u16, payload: &[u8]) {
 fn queued(queue: &mut BatchQueue) -> u32 {
     let mut packets = 0;
     loop {
-        let served = queue
-            .serve(Some(Duration::ZERO), &mut |_| Verdict::Accept)
-            .unwrap();
+        let served = queue.serve(Some(Duration::ZERO), &mut accept).unwrap();
         if served.packets == 0 {
             return packets;
         }
