@@ -2,8 +2,8 @@
 //!
 //! With many contexts, what a packet takes lies outside of the processor's caches: its place in the index,
 //! the flow, the account. Deciding on one packet after the other waits for each; reading for several in a
-//! row, before the first decision, lets the fetches overlap. With 100 000 contexts that saves a packet a
-//! twentieth of its cost.
+//! row, before the first decision, lets the fetches overlap. With 100 000 contexts that saves some 4 % of
+//! what a packet costs.
 
 use shim6_wire::Class;
 

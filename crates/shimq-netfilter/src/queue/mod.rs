@@ -172,7 +172,7 @@ pub struct Served {
 /// Judges packets.
 pub trait Judge {
     /// Hears of a packet, from its IPv6 header on, that it will judge once it has heard of all that came with it: what
-    /// that takes can be fetched from memory meanwhile.
+    /// that takes can be fetched from memory meanwhile. Not every queue tells, and none of a packet that comes alone.
     fn expect(&mut self, _hook: Hook, _packet: &[u8]) {}
 
     /// Judges one packet.

@@ -16,7 +16,8 @@ pub(super) const SHOWN_EVERY: Duration = Duration::from_millis(20);
 /// process is stopped, nearly all of its packets pass all the same.
 pub(super) const ASKED_EVERY: Duration = Duration::from_secs(1);
 
-/// LOCAL_OUT: ULIDs still, before they become locators.
+/// LOCAL_OUT: ULIDs still, before they become locators. Whatever comes back from a queue with other addresses is routed
+/// again; a chain of type `route` would compare them for every packet besides.
 pub(super) fn output(config: &RulesetConfig) -> ChainDesign {
     let mut rules = Rules::default();
     rules.add_sent_elsewhere(config);
@@ -84,7 +85,6 @@ pub(super) fn output(config: &RulesetConfig) -> ChainDesign {
         name: c"output",
         hook: Hook::Out,
         priority: MANGLE,
-        reroutes: true,
         rules: rules.0,
     }
 }
@@ -144,7 +144,6 @@ pub(super) fn input(config: &RulesetConfig) -> ChainDesign {
         name,
         hook,
         priority,
-        reroutes: false,
         rules: rules.0,
     }
 }

@@ -103,8 +103,6 @@ pub(super) struct ChainDesign {
     pub(super) name: &'static CStr,
     pub(super) hook: Hook,
     pub(super) priority: i32,
-    /// Whether a packet whose addresses or mark changed is routed again.
-    pub(super) reroutes: bool,
     pub(super) rules: Vec<RuleDesign>,
 }
 

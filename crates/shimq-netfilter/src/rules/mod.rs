@@ -279,11 +279,7 @@ fn build(design: &Design, statement: Statement, ownership: Ownership) -> Transac
     }
     for chain_design in &design.chains {
         let mut chain = Chain::new(chain_design.name, &table);
-        chain.set_type(if chain_design.reroutes {
-            ChainType::Route
-        } else {
-            ChainType::Filter
-        });
+        chain.set_type(ChainType::Filter);
         chain.set_hook(chain_design.hook, chain_design.priority);
         chain.set_policy(Policy::Accept);
         transaction.add(

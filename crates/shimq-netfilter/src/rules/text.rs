@@ -103,11 +103,10 @@ fn write_chain_head(out: &mut String, chain: &ChainDesign) -> fmt::Result {
             unreachable!("no chain of ours is there")
         }
     };
-    let kind = if chain.reroutes { "route" } else { "filter" };
     writeln!(out, "\tchain {} {{", name(chain))?;
     writeln!(
         out,
-        "\t\ttype {kind} hook {hook} priority {}; policy accept;",
+        "\t\ttype filter hook {hook} priority {}; policy accept;",
         chain.priority
     )?;
     writeln!(out, "\t}}")
