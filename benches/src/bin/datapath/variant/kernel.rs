@@ -10,7 +10,7 @@ use shimq_benches::error::BenchError;
 pub(super) fn set_up_idle_rules(stage: Stage<'_>) -> Result<Stage<'_>, BenchError> {
     let text = "table ip6 idle {
         chain output {
-            type route hook output priority mangle;
+            type filter hook output priority mangle;
             ip6 saddr :: drop
         }
         chain input {
