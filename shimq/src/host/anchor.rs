@@ -26,7 +26,7 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::netlink::Kernel;
-use super::routes::{dump_table, is_ours};
+use super::routes::{dump_table, is_ours, route_to};
 use super::watch::Snapshot;
 use super::{HostError, PROTOCOL, Removed};
 
@@ -270,16 +270,8 @@ pub(super) async fn release(kernel: &Kernel) -> Result<Vec<Removed>, HostError> 
 
 /// A route to `peer` through an interface.
 fn route(table: u32, peer: Ipv6Addr, interface: u32) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet6;
-    message.header.destination_prefix_length = 128;
-    message.header.protocol = RouteProtocol::Other(PROTOCOL);
-    message.header.kind = RouteType::Unicast;
-    message.attributes = vec![
-        RouteAttribute::Table(table),
-        RouteAttribute::Destination(RouteAddress::Inet6(peer)),
-        RouteAttribute::Oif(interface),
-    ];
+    let mut message = route_to(peer, table, RouteType::Unicast);
+    message.attributes.push(RouteAttribute::Oif(interface));
     message
 }
 

@@ -7,14 +7,12 @@
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType,
-};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::route::{RouteAttribute, RouteMessage, RouteType};
 
 use super::netlink::Kernel;
-use super::routes::{dump_table, is_ours};
-use super::{HostError, PROTOCOL, Removed};
+use super::routes::{dump_table, is_ours, route_to};
+use super::{HostError, Removed};
 
 /// The kernel's number of the table of local addresses.
 const TABLE: u32 = 255;
@@ -60,16 +58,10 @@ pub(super) async fn release(kernel: &Kernel) -> Result<Vec<Removed>, HostError> 
 }
 
 fn route(address: Ipv6Addr) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet6;
-    message.header.destination_prefix_length = 128;
-    message.header.protocol = RouteProtocol::Other(PROTOCOL);
-    message.header.kind = RouteType::Local;
-    message.attributes = vec![
-        RouteAttribute::Table(TABLE),
-        RouteAttribute::Destination(RouteAddress::Inet6(address)),
+    let mut message = route_to(address, TABLE, RouteType::Local);
+    message.attributes.extend([
         RouteAttribute::Oif(LOOPBACK),
         RouteAttribute::Priority(PRIORITY),
-    ];
+    ]);
     message
 }

@@ -197,6 +197,20 @@ pub(super) fn table_of(route: &RouteMessage) -> u32 {
         .unwrap_or_else(|| route.header.table.into())
 }
 
+/// A message about a route of ours to one address.
+pub(super) fn route_to(destination: Ipv6Addr, table: u32, kind: RouteType) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet6;
+    message.header.destination_prefix_length = 128;
+    message.header.protocol = RouteProtocol::Other(PROTOCOL);
+    message.header.kind = kind;
+    message.attributes = vec![
+        RouteAttribute::Table(table),
+        RouteAttribute::Destination(RouteAddress::Inet6(destination)),
+    ];
+    message
+}
+
 /// Whether a route was added by us.
 pub(super) fn is_ours(route: &RouteMessage) -> bool {
     route.header.protocol == RouteProtocol::Other(PROTOCOL)

@@ -28,14 +28,14 @@
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType,
-};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::route::{RouteMessage, RouteType};
 
 use super::netlink::Kernel;
-use super::routes::{DefaultRoute, MAIN_TABLE, default_routes, dump_table, own_default_routes};
-use super::{HostError, PROTOCOL, Removed};
+use super::routes::{
+    DefaultRoute, MAIN_TABLE, default_routes, dump_table, own_default_routes, route_to,
+};
+use super::{HostError, Removed};
 
 /// What is being done, should the kernel refuse it.
 const ADDING: &str = "adding a route for one source address, which takes CONFIG_IPV6_SUBTREES";
@@ -118,14 +118,5 @@ async fn remove_to_nowhere(kernel: &Kernel) -> Result<(), HostError> {
 
 /// A route that makes no difference to any packet.
 fn to_nowhere() -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet6;
-    message.header.destination_prefix_length = 128;
-    message.header.protocol = RouteProtocol::Other(PROTOCOL);
-    message.header.kind = RouteType::BlackHole;
-    message.attributes = vec![
-        RouteAttribute::Table(MAIN_TABLE),
-        RouteAttribute::Destination(RouteAddress::Inet6(DISCARDED)),
-    ];
-    message
+    route_to(DISCARDED, MAIN_TABLE, RouteType::BlackHole)
 }
