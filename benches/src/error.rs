@@ -76,3 +76,12 @@ impl BenchError {
         }
     }
 }
+
+/// Whether a call only took its patience: it reached its timeout, or the machine stood still for a moment.
+#[must_use]
+pub fn is_patience(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
+}

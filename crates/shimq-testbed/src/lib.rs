@@ -21,6 +21,7 @@ mod process;
 mod programs;
 mod router;
 mod shim;
+mod signals;
 mod two_hosts;
 
 pub use advertise::{AdvertisedPrefix, RouterAdvertisement};
@@ -34,4 +35,5 @@ pub use process::Process;
 pub use programs::{find, require};
 pub use router::{Count, Counters, Direction, Prefix};
 pub use shim::{Event, Pair, Shim, ShimSetup};
+pub use signals::uninterrupted;
 pub use two_hosts::{A, A3, B, B3, Provider, TwoHosts};

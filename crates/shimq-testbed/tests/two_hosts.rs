@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use shimq_testbed::{
     A, B, Count, Direction, Namespace, Prefix, TestbedError, TwoHosts, gain_privilege, packets,
+    uninterrupted,
 };
 
 mod support;
@@ -108,7 +109,7 @@ fn a_cut_is_silent() {
     socket.connect((B[0].host(), PORT)).unwrap();
     socket.send(b"?").unwrap();
     // An ICMPv6 error would be an error of this socket.
-    let error = socket.recv(&mut [0]).unwrap_err();
+    let error = uninterrupted(|| socket.recv(&mut [0])).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     for link in A.map(|provider| provider.link) {
         let state = hosts.a.run("ip", ["link", "show", link]).unwrap();

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use shim6_wire::{LocatorOptions, Message};
-use shimq_testbed::{Direction, Namespace, find};
+use shimq_testbed::{Direction, Namespace, find, uninterrupted};
 
 use crate::support::{Daemon, FAST, Network, Packet, Side, Stream, eventually};
 
@@ -227,7 +227,7 @@ impl Echo {
 fn pass(socket: &UdpSocket, number: u32) -> bool {
     let mut buffer = [0; 2048];
     loop {
-        match socket.recv(&mut buffer) {
+        match uninterrupted(|| socket.recv(&mut buffer)) {
             Ok(length) if buffer[..length] == content(number) => return true,
             // Of a round that was given up.
             Ok(_) => {}

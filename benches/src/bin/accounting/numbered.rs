@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use shimq_benches::error::BenchError;
+use shimq_benches::error::{BenchError, is_patience};
 use shimq_testbed::Namespace;
 
 /// One way from a host to the other.
@@ -203,14 +203,6 @@ fn receive(socket: &UdpSocket, shared: &Shared, datagrams: u64) -> io::Result<Ar
         shared.delivered.store(arrivals.delivered, Relaxed);
     }
     Ok(arrivals)
-}
-
-/// Whether nothing came for a moment.
-fn is_patience(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
-    )
 }
 
 /// Writes the datagram of this number: the number, and octets that follow from it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shim6_wire::Packet;
 use shimq_bpf::{Drops, FlowCounters, Tally};
-use shimq_testbed::{A, B, Namespace, packets};
+use shimq_testbed::{A, B, Namespace, packets, uninterrupted};
 
 use crate::support::{
     Mapped, PORT, TAG_A, TAG_B, connect, flow_of_a, flow_of_b, ping, run, transfer,
@@ -137,7 +137,7 @@ fn a_datagram_larger_than_the_path_is_fragmented_behind_the_header() {
     let datagram: Vec<u8> = (0..4000_u32).map(|octet| (octet % 251) as u8).collect();
     at_a.send_to(&datagram, at_b.local_addr().unwrap()).unwrap();
     let mut received = [0; 5000];
-    let (length, from) = at_b.recv_from(&mut received).unwrap();
+    let (length, from) = uninterrupted(|| at_b.recv_from(&mut received)).unwrap();
     assert_eq!(&received[..length], datagram);
     assert_eq!(from, at_a.local_addr().unwrap());
     capture.stop().unwrap();

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv6Addr, UdpSocket};
 use std::time::Duration;
 
-use shimq_testbed::Namespace;
+use shimq_testbed::{Namespace, uninterrupted};
 
 /// Where the sockets are bound.
 pub(crate) const PORT: u16 = 7;
@@ -24,7 +24,7 @@ pub(crate) fn datagram_socket(host: &Namespace, address: Ipv6Addr) -> UdpSocket 
 /// Whether a datagram from one socket reaches the other, and with its address.
 pub(crate) fn arrives(from: &UdpSocket, to: &UdpSocket) -> bool {
     from.send_to(b"!", to.local_addr().unwrap()).unwrap();
-    match to.recv_from(&mut [0]) {
+    match uninterrupted(|| to.recv_from(&mut [0])) {
         Ok((_, source)) => source == from.local_addr().unwrap(),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
         Err(error) => panic!("{error}"),

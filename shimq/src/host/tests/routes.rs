@@ -2,6 +2,8 @@
 
 use std::net::{Ipv6Addr, UdpSocket};
 
+use shimq_testbed::uninterrupted;
+
 use super::super::release;
 use super::namespace::{Neighbour, alone, eventually, ip};
 use super::{FAR, address, config, network, start, traces, usable};
@@ -30,7 +32,8 @@ fn packets_from_each_cga_leave_by_its_own_interface() {
             let listener = neighbour.listen(&locator.interface_name, 7000);
             let socket = UdpSocket::bind((locator.address, 0)).unwrap();
             socket.send_to(b"shimq", (FAR, 7000)).unwrap();
-            let (_, from) = listener.recv_from(&mut [0; 16]).expect("wrong interface");
+            let (_, from) =
+                uninterrupted(|| listener.recv_from(&mut [0; 16])).expect("wrong interface");
             assert_eq!(from.ip(), locator.address);
             // A route of its own comes before any provider.
             let route = ip(&format!(

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
+use shimq_testbed::uninterrupted;
 
 use super::{Network, PATIENCE, connect, eventually};
 
@@ -134,7 +135,7 @@ fn ask(
 fn answer(mut stream: TcpStream) -> io::Result<()> {
     let mut chunk = [0; CHUNK];
     loop {
-        match stream.read(&mut chunk)? {
+        match uninterrupted(|| stream.read(&mut chunk))? {
             0 => return Ok(()),
             octets => stream.write_all(&chunk[..octets])?,
         }

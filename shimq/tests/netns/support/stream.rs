@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use ring::digest::{Context, Digest, SHA256};
+use shimq_testbed::uninterrupted;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Daemon, Network, PATIENCE, Side, eventually};
@@ -172,7 +173,7 @@ fn receive(mut stream: TcpStream, arrivals: &Mutex<Vec<(Instant, usize)>>) -> io
     let mut digest = Context::new(&SHA256);
     let mut chunk = vec![0; 1 << 16];
     loop {
-        match stream.read(&mut chunk)? {
+        match uninterrupted(|| stream.read(&mut chunk))? {
             0 => return Ok(digest.finish()),
             octets => {
                 arrivals.lock().unwrap().push((Instant::now(), octets));

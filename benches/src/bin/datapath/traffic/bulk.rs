@@ -1,6 +1,6 @@
 //! One TCP connection that carries as much as it can.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Course, LOOK_UP, Sample};
 use crate::network::Side;
-use shimq_benches::error::BenchError;
+use shimq_benches::error::{BenchError, is_patience};
 
 /// Octets of one system call.
 const CHUNK: usize = 256 << 10;
@@ -34,7 +34,7 @@ pub(super) fn measure(
         while !done.load(Ordering::Relaxed) {
             match (&sender).write(&chunk) {
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if is_patience(&error) => {}
                 Err(_) => break,
             }
         }
@@ -47,7 +47,7 @@ pub(super) fn measure(
                 Ok(octets) => {
                     received.fetch_add(octets as u64, Ordering::Relaxed);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if is_patience(&error) => {}
                 Err(_) => break,
             }
         }

@@ -1,6 +1,6 @@
 //! UDP datagrams of 64 octets, one system call each, as fast as one thread can.
 
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::{Course, LOOK_UP, Sample};
 use crate::network::Side;
-use shimq_benches::error::BenchError;
+use shimq_benches::error::{BenchError, is_patience};
 
 /// Octets of each datagram, headers not counted.
 const DATAGRAM: usize = 64;
@@ -52,7 +52,7 @@ pub(super) fn measure(course: &Course<'_>, time: Duration) -> Result<Sample, Ben
                 Ok(_) => {
                     received.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if is_patience(&error) => {}
                 Err(_) => break,
             }
         }
