@@ -1,5 +1,6 @@
 //! The rules themselves, in the order in which they are tried, each with the reason for its place.
 
+use std::ffi::CStr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -7,6 +8,9 @@ use nftnl::Hook;
 
 use super::design::{ChainDesign, Field, Part, QueueTarget, RuleDesign, SetName};
 use super::{InputHook, Mode, RulesetConfig, Trigger};
+
+/// Where packets of contexts go on that are more than counted.
+const CHECK_ALIVE: &CStr = c"check_alive";
 
 /// Of what one context sends into silence, a packet is shown so often: a flow that is never answered
 /// costs no more.
@@ -16,9 +20,48 @@ pub(super) const SHOWN_EVERY: Duration = Duration::from_millis(20);
 /// process is stopped, nearly all of its packets pass all the same.
 pub(super) const ASKED_EVERY: Duration = Duration::from_secs(1);
 
+/// All chains, each after those that it leads to.
+pub(super) fn all(config: &RulesetConfig) -> Vec<ChainDesign> {
+    let mut chains = Vec::new();
+    if config.mode == Mode::Queue {
+        chains.push(check_alive(config));
+    }
+    chains.extend([output(config), input(config)]);
+    chains
+}
+
+/// Where packets of contexts on their ULIDs go on, unless so many come from the peer that its silence is
+/// noticed without looking at each. They were counted.
+fn check_alive(config: &RulesetConfig) -> ChainDesign {
+    let mut rules = Rules::default();
+    rules.add(
+        "the peer was heard, so nothing is to be looked into",
+        [outgoing(SetName::Alive, true), Part::Accept],
+    );
+    rules.add(
+        "sends into silence, of which a packet was shown just now",
+        [outgoing(SetName::Silent, true), Part::Accept],
+    );
+    rules.add(
+        "shown whole, for it may have to be sent again on another pair",
+        [
+            Part::Add {
+                set: SetName::Silent,
+                over: 0,
+            },
+            queue(&config.keep, true),
+        ],
+    );
+    ChainDesign {
+        name: CHECK_ALIVE,
+        hook: None,
+        rules: rules.0,
+    }
+}
+
 /// LOCAL_OUT: ULIDs still, before they become locators. Whatever comes back from a queue with other addresses is routed
 /// again; a chain of type `route` would compare them for every packet besides.
-pub(super) fn output(config: &RulesetConfig) -> ChainDesign {
+fn output(config: &RulesetConfig) -> ChainDesign {
     let mut rules = Rules::default();
     rules.add_sent_elsewhere(config);
     rules.add(
@@ -35,11 +78,13 @@ pub(super) fn output(config: &RulesetConfig) -> ChainDesign {
     );
     if config.mode == Mode::Queue {
         rules.add(
-            "counted; the peer was heard, so nothing is to be looked into: what nearly all packets of contexts meet",
+            "counted; a context that is heard very often has `accept`, others `continue`",
             [
-                outgoing(SetName::Alive, true),
-                outgoing(SetName::ContextsOut, true),
-                Part::Accept,
+                Part::Verdict {
+                    field: Field::OutgoingPair,
+                    set: SetName::ContextsOut,
+                },
+                Part::Goto(CHECK_ALIVE),
             ],
         );
     }
@@ -61,9 +106,6 @@ pub(super) fn output(config: &RulesetConfig) -> ChainDesign {
             queue(&config.rewrite, true),
         ],
     );
-    if config.mode == Mode::Queue {
-        rules.add_unanswered(config);
-    }
     match config.trigger() {
         Trigger::Counted { octets, .. } => {
             rules.add_without_context();
@@ -83,14 +125,13 @@ pub(super) fn output(config: &RulesetConfig) -> ChainDesign {
     }
     ChainDesign {
         name: c"output",
-        hook: Hook::Out,
-        priority: MANGLE,
+        hook: Some((Hook::Out, MANGLE)),
         rules: rules.0,
     }
 }
 
 /// LOCAL_IN or PREROUTING: locators still, before they become ULIDs.
-pub(super) fn input(config: &RulesetConfig) -> ChainDesign {
+fn input(config: &RulesetConfig) -> ChainDesign {
     let (name, hook, priority) = match config.input_hook {
         InputHook::Input => (c"input", Hook::In, MANGLE),
         InputHook::Prerouting => (c"prerouting", Hook::PreRouting, BEFORE_DEFRAGMENTATION),
@@ -126,9 +167,12 @@ pub(super) fn input(config: &RulesetConfig) -> ChainDesign {
     rules.add(NEIGHBOURS, [Part::Icmpv6Type(130..=137), Part::Accept]);
     if config.mode == Mode::Queue {
         rules.add(
-            "counted",
+            "counted; a context that is heard very often has `accept`, others `continue`",
             [
-                arriving(SetName::ContextsIn, true),
+                Part::Verdict {
+                    field: Field::ArrivingPair,
+                    set: SetName::ContextsIn,
+                },
                 Part::Update {
                     field: Field::ArrivingPair,
                     set: SetName::Alive,
@@ -142,8 +186,7 @@ pub(super) fn input(config: &RulesetConfig) -> ChainDesign {
     }
     ChainDesign {
         name,
-        hook,
-        priority,
+        hook: Some((hook, priority)),
         rules: rules.0,
     }
 }
@@ -187,30 +230,6 @@ impl Rules {
             [Part::IpsecAhead, Part::Accept],
         );
         self.add(NEIGHBOURS, [Part::Icmpv6Type(130..=137), Part::Accept]);
-    }
-
-    /// Outgoing packets of contexts on their ULIDs whose peer was not heard just now. Each packet finds
-    /// its pair in `contexts_out` once, for each time counts.
-    fn add_unanswered(&mut self, config: &RulesetConfig) {
-        self.add(
-            "counted; sends into silence, of which a packet was shown just now",
-            [
-                outgoing(SetName::Silent, true),
-                outgoing(SetName::ContextsOut, true),
-                Part::Accept,
-            ],
-        );
-        self.add(
-            "counted; shown whole, for it may have to be sent again on another pair",
-            [
-                outgoing(SetName::ContextsOut, true),
-                Part::Add {
-                    set: SetName::Silent,
-                    over: 0,
-                },
-                queue(&config.keep, true),
-            ],
-        );
     }
 
     /// Outgoing packets that are no sign that a context is wanted.

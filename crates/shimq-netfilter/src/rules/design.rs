@@ -16,7 +16,8 @@ use super::{Mode, RulesetConfig, Trigger, chains};
 /// Everything in the table.
 pub(super) struct Design {
     pub(super) sets: Vec<SetDesign>,
-    pub(super) chains: [ChainDesign; 2],
+    /// Each after those that it leads to.
+    pub(super) chains: Vec<ChainDesign>,
 }
 
 /// The sets of the table.
@@ -90,19 +91,19 @@ pub(super) enum SetKind {
     Plain,
     /// Elements are prefixes.
     Interval,
-    /// Each element counts the packets that found it.
-    Counter,
+    /// Each element has a verdict, and counts the packets that found it.
+    Verdicts,
     /// Elements may have a time to live.
     Timeout,
     /// Rules add elements, which live for this long.
     Dynamic(Duration),
 }
 
-/// One base chain.
+/// One chain.
 pub(super) struct ChainDesign {
     pub(super) name: &'static CStr,
-    pub(super) hook: Hook,
-    pub(super) priority: i32,
+    /// Where packets come in, and before or after which others; nowhere if verdicts lead to it.
+    pub(super) hook: Option<(Hook, i32)>,
     pub(super) rules: Vec<RuleDesign>,
 }
 
@@ -145,6 +146,11 @@ pub(super) enum Part {
         set: SetName,
         found: bool,
     },
+    /// Goes on if there is an element, unless that says to accept; matches nothing if there is none.
+    Verdict {
+        field: Field,
+        set: SetName,
+    },
     /// Adds the pair of a packet, or prolongs it.
     Update {
         field: Field,
@@ -157,6 +163,8 @@ pub(super) enum Part {
         over: u64,
     },
     Queue(QueueTarget),
+    /// Goes on in this chain and does not come back.
+    Goto(&'static CStr),
     Accept,
 }
 
@@ -196,7 +204,7 @@ impl Design {
     pub(super) fn new(config: &RulesetConfig) -> Self {
         Self {
             sets: sets(config),
-            chains: [chains::output(config), chains::input(config)],
+            chains: chains::all(config),
         }
     }
 
@@ -217,7 +225,7 @@ impl Design {
 
 fn sets(config: &RulesetConfig) -> Vec<SetDesign> {
     use Key::{Address, Pair};
-    use SetKind::{Counter, Dynamic, Plain, Timeout};
+    use SetKind::{Dynamic, Plain, Timeout, Verdicts};
     let mut sets = vec![set(
         SetName::Identities,
         Address,
@@ -238,21 +246,21 @@ fn sets(config: &RulesetConfig) -> Vec<SetDesign> {
             Plain,
             "local . peer: contexts whose current locators are not the ULIDs",
         ),
-        set(
-            SetName::ContextsOut,
-            Pair,
-            Counter,
-            "local . peer: contexts whose current locators are the ULIDs, counted by lookup",
-        ),
-        set(
-            SetName::ContextsIn,
-            Pair,
-            Counter,
-            "local . peer: all contexts, counted by lookup as packets arrive",
-        ),
     ]);
     if config.mode == Mode::Queue {
         sets.extend([
+            set(
+                SetName::ContextsOut,
+                Pair,
+                Verdicts,
+                "local . peer: contexts whose current locators are the ULIDs, counted by lookup",
+            ),
+            set(
+                SetName::ContextsIn,
+                Pair,
+                Verdicts,
+                "local . peer: all contexts, counted by lookup as packets arrive",
+            ),
             set(
                 SetName::Alive,
                 Pair,

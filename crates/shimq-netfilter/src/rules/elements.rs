@@ -34,9 +34,12 @@ pub enum Change {
     Fork(u32, AddressPair),
     /// They no longer do.
     Unfork(u32, AddressPair),
-    /// Packets of this pair and direction are counted from 0. What is sent by a mapped pair must not be:
-    /// it would pass unmapped.
+    /// Packets of this pair and direction are counted from 0, and tell by coming and by not coming whether the
+    /// peer is alive: of what is sent into its silence some goes to a keeping queue. What is sent by a mapped
+    /// pair must not be counted: it would pass unmapped. Does nothing where every packet is queued.
     Count(AddressPair, Direction),
+    /// Packets of this pair and direction, which were not counted until now, are counted from 0 and nothing else.
+    CountOnly(AddressPair, Direction),
     /// They no longer are.
     StopCounting(AddressPair, Direction),
     /// Packets of this pair ask for nothing for so long. Does not prolong an earlier time that still runs, and
@@ -83,6 +86,8 @@ pub(super) enum Element {
     Pair(AddressPair),
     MarkedPair(u32, AddressPair),
     Temporary(AddressPair, Duration),
+    /// A pair and whether the rule that finds it ends there: its packets are accepted.
+    Verdict(AddressPair, bool),
 }
 
 impl Element {
@@ -123,6 +128,19 @@ impl Element {
                 let milliseconds = age.as_millis().clamp(1, MAX_MILLISECONDS) as u64;
                 element.attr(wire::NFTA_SET_ELEM_TIMEOUT, &milliseconds.to_be_bytes());
             }),
+            // Neither names a chain: for such elements the kernel would look through the whole map at each change.
+            Self::Verdict(pair, accepts) => write_element(list, &pair.key(), |element| {
+                let code = if *accepts {
+                    wire::NF_ACCEPT
+                } else {
+                    wire::NFT_CONTINUE
+                };
+                element.nest(wire::NFTA_SET_ELEM_DATA, |data| {
+                    data.nest(wire::NFTA_DATA_VERDICT, |verdict| {
+                        verdict.attr(wire::NFTA_VERDICT_CODE, &code.to_be_bytes());
+                    });
+                });
+            }),
         }
     }
 }
@@ -140,6 +158,10 @@ impl fmt::Display for Element {
             Self::Temporary(pair, age) => {
                 let age = text::duration(*age);
                 write!(f, "{} . {} timeout {age}", pair.local, pair.peer)
+            }
+            Self::Verdict(pair, accepts) => {
+                let verdict = if *accepts { "accept" } else { "continue" };
+                write!(f, "{} . {} : {verdict}", pair.local, pair.peer)
             }
         }
     }
@@ -184,9 +206,9 @@ impl Change {
             Self::Fork(mark, pair) | Self::Unfork(mark, pair) => {
                 (SetName::Forks, Element::MarkedPair(mark, pair))
             }
-            Self::Count(pair, direction) | Self::StopCounting(pair, direction) => {
-                (direction.set(), Element::Pair(pair))
-            }
+            Self::Count(pair, direction) => (direction.set(), Element::Verdict(pair, false)),
+            Self::CountOnly(pair, direction) => (direction.set(), Element::Verdict(pair, true)),
+            Self::StopCounting(pair, direction) => (direction.set(), Element::Pair(pair)),
             Self::Decline(pair, age) => (SetName::Declined, Element::Temporary(pair, age)),
         }
     }
@@ -197,6 +219,7 @@ impl Change {
             | Self::Map(_)
             | Self::Fork(..)
             | Self::Count(..)
+            | Self::CountOnly(..)
             | Self::Decline(..) => true,
             Self::RemoveIdentity(_)
             | Self::Unmap(_)

@@ -38,6 +38,8 @@ struct Set {
     flags: u32,
     key_type: u32,
     key_len: u32,
+    /// Of a map.
+    data_type: u32,
     /// In milliseconds.
     timeout: u64,
     /// In elements.
@@ -260,6 +262,7 @@ impl Set {
                 wire::NFTA_SET_FLAGS => set.flags = attr.be32().unwrap_or_default(),
                 wire::NFTA_SET_KEY_TYPE => set.key_type = attr.be32().unwrap_or_default(),
                 wire::NFTA_SET_KEY_LEN => set.key_len = attr.be32().unwrap_or_default(),
+                wire::NFTA_SET_DATA_TYPE => set.data_type = attr.be32().unwrap_or_default(),
                 wire::NFTA_SET_TIMEOUT => set.timeout = attr.be64().unwrap_or_default(),
                 wire::NFTA_SET_DESC => {
                     let size = find(attr.attrs(), wire::NFTA_SET_DESC_SIZE);

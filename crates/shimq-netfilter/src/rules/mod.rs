@@ -150,11 +150,16 @@ impl Ruleset {
     ///
     /// The kernel's refusal, for instance of a table that is gone.
     pub fn apply(&mut self, changes: &[Change]) -> Result<(), RulesError> {
-        if self.config.declines() {
+        let (counts, declines) = (self.config.mode == Mode::Queue, self.config.declines());
+        if counts && declines {
             return elements::apply(&self.socket, &mut self.buf, changes);
         }
-        let declines = |change: &Change| matches!(change, Change::Decline(..));
-        let changes: Vec<_> = changes.iter().copied().filter(|c| !declines(c)).collect();
+        let matters = |change: &Change| match change {
+            Change::Count(..) | Change::CountOnly(..) | Change::StopCounting(..) => counts,
+            Change::Decline(..) => declines,
+            _ => true,
+        };
+        let changes: Vec<_> = changes.iter().copied().filter(matters).collect();
         elements::apply(&self.socket, &mut self.buf, &changes)
     }
 
@@ -240,14 +245,12 @@ impl Ruleset {
     /// Empties the sets that the daemon fills.
     fn clear(&mut self) -> Result<(), RulesError> {
         let mut transaction = Transaction::new();
-        for set in [
-            SetName::Identities,
-            SetName::Forks,
-            SetName::Mapped,
-            SetName::ContextsOut,
-            SetName::ContextsIn,
-        ] {
+        for set in [SetName::Identities, SetName::Forks, SetName::Mapped] {
             transaction.flush_set(set);
+        }
+        if self.config.mode == Mode::Queue {
+            transaction.flush_set(SetName::ContextsOut);
+            transaction.flush_set(SetName::ContextsIn);
         }
         if self.config.declines() {
             transaction.flush_set(SetName::Declined);
@@ -279,9 +282,11 @@ fn build(design: &Design, statement: Statement, ownership: Ownership) -> Transac
     }
     for chain_design in &design.chains {
         let mut chain = Chain::new(chain_design.name, &table);
-        chain.set_type(ChainType::Filter);
-        chain.set_hook(chain_design.hook, chain_design.priority);
-        chain.set_policy(Policy::Accept);
+        if let Some((hook, priority)) = chain_design.hook {
+            chain.set_type(ChainType::Filter);
+            chain.set_hook(hook, priority);
+            chain.set_policy(Policy::Accept);
+        }
         transaction.add(
             &chain,
             format!("chain {}", chain.get_name().to_string_lossy()),

@@ -65,21 +65,22 @@ fn write(out: &mut String, design: &Design) -> fmt::Result {
 
 fn write_set(out: &mut String, set: &SetDesign) -> fmt::Result {
     writeln!(out, "\t# {}", set.purpose)?;
-    writeln!(out, "\tset {} {{", set.name)?;
-    writeln!(
-        out,
-        "\t\ttype {}",
-        match set.key {
-            Key::Address => "ipv6_addr",
-            Key::Port => "inet_service",
-            Key::Pair => "ipv6_addr . ipv6_addr",
-            Key::MarkedPair => "mark . ipv6_addr . ipv6_addr",
-        }
-    )?;
+    let (word, data) = match set.kind {
+        SetKind::Verdicts => ("map", " : verdict"),
+        _ => ("set", ""),
+    };
+    let key = match set.key {
+        Key::Address => "ipv6_addr",
+        Key::Port => "inet_service",
+        Key::Pair => "ipv6_addr . ipv6_addr",
+        Key::MarkedPair => "mark . ipv6_addr . ipv6_addr",
+    };
+    writeln!(out, "\t{word} {} {{", set.name)?;
+    writeln!(out, "\t\ttype {key}{data}")?;
     match set.kind {
         SetKind::Plain => {}
         SetKind::Interval => writeln!(out, "\t\tflags interval")?,
-        SetKind::Counter => writeln!(out, "\t\tcounter")?,
+        SetKind::Verdicts => writeln!(out, "\t\tcounter")?,
         SetKind::Timeout => writeln!(out, "\t\tflags timeout")?,
         SetKind::Dynamic(age) => {
             writeln!(out, "\t\tsize {}", SetKind::DYNAMIC_SIZE)?;
@@ -95,21 +96,26 @@ fn write_set(out: &mut String, set: &SetDesign) -> fmt::Result {
 }
 
 fn write_chain_head(out: &mut String, chain: &ChainDesign) -> fmt::Result {
-    let hook = match chain.hook {
+    writeln!(out, "\tchain {} {{", name(chain))?;
+    if let Some((hook, priority)) = chain.hook {
+        writeln!(
+            out,
+            "\t\ttype filter hook {} priority {priority}; policy accept;",
+            hook_name(hook)
+        )?;
+    }
+    writeln!(out, "\t}}")
+}
+
+fn hook_name(hook: nftnl::Hook) -> &'static str {
+    match hook {
         nftnl::Hook::Out => "output",
         nftnl::Hook::In => "input",
         nftnl::Hook::PreRouting => "prerouting",
         nftnl::Hook::Forward | nftnl::Hook::PostRouting | nftnl::Hook::Ingress => {
             unreachable!("no chain of ours is there")
         }
-    };
-    writeln!(out, "\tchain {} {{", name(chain))?;
-    writeln!(
-        out,
-        "\t\ttype filter hook {hook} priority {}; policy accept;",
-        chain.priority
-    )?;
-    writeln!(out, "\t}}")
+    }
 }
 
 /// nft's spelling of a time.
@@ -143,6 +149,7 @@ impl fmt::Display for Part {
             Self::Lookup { field, set, found } => {
                 write!(f, "{field} {}@{set}", if *found { "" } else { "!= " })
             }
+            Self::Verdict { field, set } => write!(f, "{field} vmap @{set}"),
             Self::Update { field, set } => write!(f, "update @{set} {{ {field} }}"),
             Self::Add { set, over: 0 } => write!(f, "add @{set} {{ {} }}", Field::OutgoingPair),
             Self::Add { set, over } => write!(
@@ -151,6 +158,7 @@ impl fmt::Display for Part {
                 Field::OutgoingPair
             ),
             Self::Queue(target) => write!(f, "{target}"),
+            Self::Goto(chain) => write!(f, "goto {}", chain.to_string_lossy()),
             Self::Accept => f.write_str("accept"),
         }
     }

@@ -78,12 +78,17 @@ impl Transaction {
                 .attr(wire::NFTA_SET_ID, &id.to_be_bytes());
             match set.kind {
                 SetKind::Plain | SetKind::Interval | SetKind::Timeout => {}
-                SetKind::Counter => {
-                    message.nest(wire::NFTA_SET_EXPR, |expression| {
-                        expression
-                            .name(wire::NFTA_EXPR_NAME, c"counter")
-                            .nest(wire::NFTA_EXPR_DATA, |_| {});
-                    });
+                SetKind::Verdicts => {
+                    message
+                        .attr(
+                            wire::NFTA_SET_DATA_TYPE,
+                            &wire::NFT_DATA_VERDICT.to_be_bytes(),
+                        )
+                        .nest(wire::NFTA_SET_EXPR, |expression| {
+                            expression
+                                .name(wire::NFTA_EXPR_NAME, c"counter")
+                                .nest(wire::NFTA_EXPR_DATA, |_| {});
+                        });
                 }
                 SetKind::Dynamic(age) => {
                     let milliseconds = age.as_millis() as u64;
@@ -320,7 +325,8 @@ impl SetKind {
 
     fn flags(self) -> u32 {
         match self {
-            Self::Plain | Self::Counter => 0,
+            Self::Plain => 0,
+            Self::Verdicts => wire::NFT_SET_MAP,
             Self::Interval => wire::NFT_SET_INTERVAL,
             Self::Timeout => wire::NFT_SET_TIMEOUT,
             Self::Dynamic(_) => wire::NFT_SET_TIMEOUT | wire::NFT_SET_EVAL,
@@ -334,5 +340,5 @@ const SEQ_OFFSET: usize = 8;
 const NFT_IPV6_ADDR: u32 = 8;
 const NFT_MARK: u32 = 19;
 const NFT_INET_SERVICE: u32 = 13;
-/// Elements take up to 56 octets, prefixes twice that; the list is one attribute, of at most 65535 octets.
+/// Elements take up to 72 octets, prefixes up to 112; the list is one attribute, of at most 65535 octets.
 const ELEMENTS_PER_MESSAGE: usize = 256;

@@ -59,7 +59,9 @@ impl Part {
     /// What the part needs in the registers.
     fn field(&self) -> Option<Field> {
         match self {
-            Self::Lookup { field, .. } | Self::Update { field, .. } => Some(*field),
+            Self::Lookup { field, .. }
+            | Self::Verdict { field, .. }
+            | Self::Update { field, .. } => Some(*field),
             Self::Add { .. } => Some(Field::OutgoingPair),
             Self::Mark(_)
             | Self::Marked
@@ -73,6 +75,7 @@ impl Part {
             | Self::Icmpv6Type(_)
             | Self::QuotedNextHeader(_)
             | Self::Queue(_)
+            | Self::Goto(_)
             | Self::Accept => None,
         }
     }
@@ -114,6 +117,7 @@ impl Part {
                 ]);
             }
             Self::Lookup { set, found, .. } => out.push(lookup(*set, *found)),
+            Self::Verdict { set, .. } => out.push(verdict_of(*set)),
             Self::Update { set, .. } => out.push(dynset(DYNSET_UPDATE, *set, None)),
             Self::Add { set, over } => {
                 // A quota of 0 would be listed as used up, and so never as it was sent.
@@ -123,6 +127,14 @@ impl Part {
             Self::Queue(target) => out.push(match statement {
                 Statement::Native => queue(target),
                 Statement::XtCompat => nfqueue_target(target),
+            }),
+            Self::Goto(chain) => out.push(Expression {
+                name: c"immediate",
+                fields: vec![
+                    (sys::NFTNL_EXPR_IMM_DREG, Value::U32(REG_VERDICT)),
+                    (sys::NFTNL_EXPR_IMM_VERDICT, Value::U32(NFT_GOTO)),
+                    (sys::NFTNL_EXPR_IMM_CHAIN, Value::Name(chain)),
+                ],
             }),
             Self::Accept => out.push(Expression {
                 name: c"immediate",
@@ -242,6 +254,17 @@ fn lookup(set: SetName, found: bool) -> Expression {
     Expression {
         name: c"lookup",
         fields,
+    }
+}
+
+fn verdict_of(set: SetName) -> Expression {
+    Expression {
+        name: c"lookup",
+        fields: vec![
+            (sys::NFTNL_EXPR_LOOKUP_SREG, Value::U32(REG_1)),
+            (sys::NFTNL_EXPR_LOOKUP_SET, set_name(set)),
+            (sys::NFTNL_EXPR_LOOKUP_DREG, Value::U32(REG_VERDICT)),
+        ],
     }
 }
 
@@ -369,6 +392,7 @@ const REG_2: u32 = 2;
 /// Registers of 4 octets are numbered from 8 on; the first register covers four of them, a mark one.
 const REG_AFTER_MARK: u32 = 9;
 const NF_ACCEPT: u32 = 1;
+const NFT_GOTO: u32 = (-4_i32).cast_unsigned();
 
 const META_MARK: u32 = 3;
 const META_IIF: u32 = 4;

@@ -46,6 +46,42 @@ fn what_goes_into_silence_is_shown_whole_and_passes_unjudged() {
 }
 
 #[test]
+fn what_is_only_counted_is_never_shown_and_says_nothing_of_the_peer() {
+    if !enter_namespace() {
+        return;
+    }
+    let peer = Peer::connect();
+    let config = RulesetConfig::default();
+    let mut queue = BatchQueue::open(&QueueConfig::keep(config.keep.start)).unwrap();
+    let mut rules = Ruleset::load(&config).unwrap();
+    let mut changes = both(Change::CountOnly, host_and_peer()).to_vec();
+    changes.push(Change::AddIdentity(address(HOST)));
+    rules.apply(&changes).unwrap();
+    let count = |direction, rules: &mut Ruleset| {
+        let mut counts = vec![];
+        rules.read_contexts(direction, &mut counts).unwrap();
+        assert_eq!(counts.len(), 1);
+        counts[0].packets
+    };
+    send_to(9, b"into silence");
+    peer.run(&format!("ping -6 -q -c 1 -W 5 {HOST}"));
+    send_to(9, b"to one who was heard");
+    assert_eq!(queued(&mut queue), 0);
+    // The answer to the ping is one more.
+    assert_eq!(count(Direction::Out, &mut rules), 3);
+    assert_eq!(count(Direction::In, &mut rules), 1);
+
+    let watched = [
+        Change::StopCounting(host_and_peer(), Direction::Out),
+        Change::Count(host_and_peer(), Direction::Out),
+    ];
+    rules.apply(&watched).unwrap();
+    assert_eq!(count(Direction::Out, &mut rules), 0);
+    send_to(9, b"to one of whom nothing was noted");
+    assert_eq!(queued(&mut queue), 1);
+}
+
+#[test]
 fn a_mapped_pair_is_queued_however_well_its_peer_is_heard() {
     if !enter_namespace() {
         return;
