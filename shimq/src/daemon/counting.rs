@@ -12,8 +12,14 @@ use std::time::Duration;
 use shim6_core::{Flow, Instant, UlidPair};
 use shimq_netfilter::rules::{ContextCount, Direction, RulesError, Ruleset};
 
+use super::busy::BusyContexts;
+
 /// How often the counters are read while there are contexts.
-pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often while there are so few that reading is next to nothing. Only then some may be busy.
+const SHORT_INTERVAL: Duration = Duration::from_millis(50);
+const FEW: usize = 256;
 
 /// A context that the kernel counts, and what was last read of it.
 #[derive(Debug)]
@@ -34,10 +40,21 @@ impl Counted {
     }
 }
 
+/// What one reading showed.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    /// The watched flows that heard something.
+    pub(crate) heard: Vec<Arc<Flow>>,
+    /// The contexts that became busy, or no longer are.
+    pub(crate) changed: Vec<UlidPair>,
+}
+
 /// The contexts that the kernel counts.
 #[derive(Debug, Default)]
 pub(crate) struct KernelCounting {
     counted: HashMap<UlidPair, Counted>,
+    busy: BusyContexts,
+    read_at: Instant,
     sent: Vec<ContextCount>,
     received: Vec<ContextCount>,
 }
@@ -60,6 +77,12 @@ impl KernelCounting {
     /// The kernel counts these ULIDs no more.
     pub(crate) fn remove(&mut self, ulids: UlidPair) {
         self.counted.remove(&ulids);
+        self.busy.remove(ulids);
+    }
+
+    /// Whether this context is busy.
+    pub(crate) fn is_busy(&self, ulids: UlidPair) -> bool {
+        self.busy.contains(ulids)
     }
 
     /// The kernel's counter of these ULIDs begins at zero again: since the last reading, what was
@@ -76,6 +99,20 @@ impl KernelCounting {
             counted.begin_anew(Direction::Out);
             counted.begin_anew(Direction::In);
         }
+        self.busy.clear();
+    }
+
+    /// How long after one reading the next one is due.
+    pub(crate) fn interval(&self) -> Duration {
+        if self.are_few() {
+            SHORT_INTERVAL
+        } else {
+            INTERVAL
+        }
+    }
+
+    fn are_few(&self) -> bool {
+        self.counted.len() <= FEW
     }
 
     /// Whether there is nothing to read.
@@ -83,7 +120,7 @@ impl KernelCounting {
         self.counted.is_empty()
     }
 
-    /// Reads the counters and updates the accounts; returns the watched flows that heard something.
+    /// Reads the counters and updates the accounts. Who is busy stays as it is unless `may_change`.
     ///
     /// # Errors
     ///
@@ -92,7 +129,8 @@ impl KernelCounting {
         &mut self,
         ruleset: &mut Ruleset,
         now: Instant,
-    ) -> Result<Vec<Arc<Flow>>, RulesError> {
+        may_change: bool,
+    ) -> Result<Reading, RulesError> {
         ruleset.read_contexts(Direction::Out, &mut self.sent)?;
         ruleset.read_contexts(Direction::In, &mut self.received)?;
         for count in &self.sent {
@@ -110,7 +148,9 @@ impl KernelCounting {
                 counted.flow.account.sent(now, packets, bytes);
             }
         }
-        let mut heard = Vec::new();
+        let elapsed = now.since(std::mem::replace(&mut self.read_at, now));
+        let may_become_busy = may_change && self.are_few();
+        let mut reading = Reading::default();
         for count in &self.received {
             let ulids = UlidPair {
                 local: count.pair.local,
@@ -125,10 +165,20 @@ impl KernelCounting {
             if packets > 0 {
                 counted.flow.account.received(now, packets, bytes);
                 if counted.flow.exploring.awaits_life() {
-                    heard.push(Arc::clone(&counted.flow));
+                    reading.heard.push(Arc::clone(&counted.flow));
                 }
             }
+            if !self.busy.note(ulids, packets)
+                && may_become_busy
+                && self.busy.admit(ulids, packets, elapsed, now)
+            {
+                reading.changed.push(ulids);
+            }
         }
-        Ok(heard)
+        if may_change {
+            let dismissed = self.busy.dismiss(self.are_few(), now);
+            reading.changed.extend(dismissed);
+        }
+        Ok(reading)
     }
 }

@@ -58,7 +58,9 @@ pub(crate) struct Kernel {
     watched: HashSet<UlidPair>,
     changes: Vec<Change>,
     polled_at: Instant,
+    /// When the counters are read unless somebody asks, and before when they are not.
     next_poll: Instant,
+    no_poll_before: Instant,
     polls: u64,
 }
 
@@ -85,6 +87,7 @@ impl Kernel {
             changes: Vec::new(),
             polled_at: Instant::default(),
             next_poll: Instant::default(),
+            no_poll_before: Instant::default(),
             polls: 0,
         })
     }
@@ -109,21 +112,36 @@ impl Kernel {
         self.counts && !self.counting.is_empty()
     }
 
+    /// When the counters are to be read next, if there are any.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.counts_something().then_some(self.next_poll)
+    }
+
     /// Reads the counters into the accounts; returns watched flows that heard something.
     pub(crate) fn poll_counters(&mut self, now: Instant) -> Vec<Arc<Flow>> {
-        if now < self.next_poll {
+        if now < self.no_poll_before {
             return Vec::new();
         }
+        self.next_poll = now + self.counting.interval();
         let Some(ruleset) = &mut self.ruleset else {
             return Vec::new();
         };
         self.polls += 1;
         self.polled_at = now;
-        match self.counting.poll(ruleset, now) {
-            Ok(heard) => {
+        // Counters begin at zero again where that changes, so it is done at once, and not in between.
+        let may_change = self.changes.is_empty();
+        match self.counting.poll(ruleset, now, may_change) {
+            Ok(reading) => {
                 // With very many contexts a dump takes long: then it is made less often.
-                self.next_poll = now + clock::now().since(now) * POLL_SHARE;
-                heard
+                self.no_poll_before = now + clock::now().since(now) * POLL_SHARE;
+                self.next_poll = self.next_poll.max(self.no_poll_before);
+                for ulids in reading.changed {
+                    self.count_anew(ulids);
+                }
+                if may_change {
+                    self.commit();
+                }
+                reading.heard
             }
             Err(error) => {
                 self.lose(&error);
@@ -281,11 +299,35 @@ impl Kernel {
             Direction::In => &mut self.contexts,
         };
         if wanted && counted.insert(ulids) {
-            self.counting.begin_anew(ulids, direction);
-            self.changes.push(Change::Count(pair(ulids), direction));
+            self.begin_to_count(ulids, direction);
         } else if !wanted && counted.remove(&ulids) {
             self.changes
                 .push(Change::StopCounting(pair(ulids), direction));
+        }
+    }
+
+    fn begin_to_count(&mut self, ulids: UlidPair, direction: Direction) {
+        self.counting.begin_anew(ulids, direction);
+        // What is busy is so both ways, or all that is sent would be taken for sent into silence.
+        self.changes.push(if self.counting.is_busy(ulids) {
+            Change::CountOnly(pair(ulids), direction)
+        } else {
+            Change::Count(pair(ulids), direction)
+        });
+    }
+
+    /// Has packets of these ULIDs counted anew, as befits what the context is now: busy or not.
+    fn count_anew(&mut self, ulids: UlidPair) {
+        for direction in [Direction::Out, Direction::In] {
+            let counted = match direction {
+                Direction::Out => &self.unqueued,
+                Direction::In => &self.contexts,
+            };
+            if counted.contains(&ulids) {
+                self.changes
+                    .push(Change::StopCounting(pair(ulids), direction));
+                self.begin_to_count(ulids, direction);
+            }
         }
     }
 

@@ -14,6 +14,7 @@
 
 mod answers;
 mod bpf;
+mod busy;
 mod carry;
 mod counting;
 mod error;
@@ -214,8 +215,6 @@ impl Daemon {
         let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Thread)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Thread)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(DaemonError::Thread)?;
-        let mut poll = tokio::time::interval(counting::INTERVAL);
-        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut watch = tokio::time::interval(WATCH);
         // Looks that were missed while this process was stopped must not come all at once: the
         // threads were stopped as well.
@@ -244,7 +243,7 @@ impl Daemon {
                     self.freshen_counters(clock::now());
                     self.endpoint.handle_timeout(clock::now());
                 }
-                _ = poll.tick(), if self.kernel.counts_something() => self.poll_counters(),
+                () = until(self.kernel.poll_timeout()) => self.poll_counters(),
                 _ = watch.tick() => {
                     self.look_after_queues()?;
                     self.switches.expire(clock::now());

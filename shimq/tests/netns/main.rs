@@ -10,6 +10,7 @@ mod support;
 mod addresses;
 mod advertisements;
 mod bad_input;
+mod busy;
 mod coexistence;
 mod crossing;
 mod cuts;
