@@ -41,6 +41,12 @@ pub enum RulesError {
     /// The table is not there.
     #[error("table ip6 shimq is not there: it was never loaded, or somebody removed it")]
     Missing,
+    /// An operator's table is another one than is needed.
+    #[error(
+        "table ip6 shimq is not what `shimq rules` prints for this version and configuration ({0}): \
+         remove it with `nft delete table ip6 shimq`, and load that"
+    )]
+    Unlike(String),
     /// What the kernel lists is not what was asked for.
     #[error("table ip6 shimq is not as it should be: {0}")]
     Differs(String),

@@ -162,12 +162,18 @@ impl Listing {
 
     fn same_frame(&self, other: &Self) -> Result<(), RulesError> {
         for other in &other.chains {
-            let chain = self.chains.iter().find(|chain| chain.name == other.name);
-            same(&format!("chain {}", other.name), &chain, &Some(other))?;
+            let name = format!("chain {}", other.name);
+            match self.chains.iter().find(|chain| chain.name == other.name) {
+                Some(chain) => same(&name, chain, other)?,
+                None => return differs(format!("there is no {name}")),
+            }
         }
         for other in &other.sets {
-            let set = self.sets.iter().find(|set| set.name == other.name);
-            same(&format!("set {}", other.name), &set, &Some(other))?;
+            let name = format!("set {}", other.name);
+            match self.sets.iter().find(|set| set.name == other.name) {
+                Some(set) => same(&name, set, other)?,
+                None => return differs(format!("there is no {name}")),
+            }
         }
         Ok(())
     }

@@ -97,7 +97,7 @@ impl Ruleset {
     ///
     /// # Errors
     ///
-    /// [`RulesError::Missing`] without the table; [`RulesError::Differs`] if it lacks a set or a chain of `config`, or
+    /// [`RulesError::Missing`] without the table; [`RulesError::Unlike`] if it lacks a set or a chain of `config`, or
     /// queues to other numbers.
     pub fn attach(config: &RulesetConfig) -> Result<Self, RulesError> {
         config.validate()?;
@@ -106,11 +106,14 @@ impl Ruleset {
         let listed = Listing::read(&socket, &mut buf)?;
         let statement = listed
             .statement()
-            .ok_or_else(|| RulesError::Differs("none of its rules queues packets".to_owned()))?;
+            .ok_or_else(|| RulesError::Unlike("none of its rules queues packets".to_owned()))?;
         let expected = build(&Design::new(config), statement, Ownership::Operators)
             .seal()
             .listing();
-        listed.resembles(&expected)?;
+        listed.resembles(&expected).map_err(|error| match error {
+            RulesError::Differs(how) => RulesError::Unlike(how),
+            other => other,
+        })?;
         let mut ruleset = Self {
             socket,
             config: config.clone(),

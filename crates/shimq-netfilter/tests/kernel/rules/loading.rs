@@ -91,6 +91,20 @@ fn a_table_without_an_owner_is_left_alone() {
 }
 
 #[test]
+fn an_operators_table_that_is_another_one_is_not_used_and_left_alone() {
+    if !enter_namespace() {
+        return;
+    }
+    run("nft add table ip6 shimq");
+    let refused = Ruleset::attach(&RulesetConfig::default()).err();
+    assert!(
+        matches!(refused, Some(RulesError::Unlike(_))),
+        "{refused:?}"
+    );
+    assert!(run("nft list tables").contains("table ip6 shimq"));
+}
+
+#[test]
 fn other_tables_are_untouched() {
     if !enter_namespace() {
         return;
@@ -116,15 +130,15 @@ fn operators_text_loads_where_the_kernel_has_the_queue_expression() {
         std::fs::write(&path, print(&config)).unwrap();
         let load = format!("nft -f {}", path.display());
         let (loaded, said) = try_run(&load);
+        // A second time, to replace the first.
+        let (replaced, _) = try_run(&load);
+        std::fs::remove_file(&path).unwrap();
         if Statement::probe().unwrap() == Statement::XtCompat {
             assert!(!loaded);
             eprintln!("SKIPPED: no queue expression in this kernel");
             return;
         }
-        assert!(loaded, "{said}");
-        // A second time, to replace the first.
-        run(&load);
-        std::fs::remove_file(&path).unwrap();
+        assert!(loaded && replaced, "{said}");
         let mut rules = Ruleset::attach(&config).unwrap();
         rules.verify().unwrap();
         run("nft delete table ip6 shimq");
