@@ -429,7 +429,7 @@ mod tests {
         ] {
             let refused = Ruleset::attach(&other).err();
             assert!(
-                matches!(refused, Some(RulesError::Differs(_))),
+                matches!(refused, Some(RulesError::Unlike(_))),
                 "{refused:?}"
             );
         }
