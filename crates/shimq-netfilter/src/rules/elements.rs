@@ -86,8 +86,10 @@ pub(super) enum Element {
     Pair(AddressPair),
     MarkedPair(u32, AddressPair),
     Temporary(AddressPair, Duration),
-    /// A pair and whether the rule that finds it ends there: its packets are accepted.
-    Verdict(AddressPair, bool),
+    /// A pair whose packets are accepted by the rule that finds it.
+    Accepted(AddressPair),
+    /// A pair with which the rule that finds it goes on.
+    Continued(AddressPair),
 }
 
 impl Element {
@@ -129,18 +131,8 @@ impl Element {
                 element.attr(wire::NFTA_SET_ELEM_TIMEOUT, &milliseconds.to_be_bytes());
             }),
             // Neither names a chain: for such elements the kernel would look through the whole map at each change.
-            Self::Verdict(pair, accepts) => write_element(list, &pair.key(), |element| {
-                let code = if *accepts {
-                    wire::NF_ACCEPT
-                } else {
-                    wire::NFT_CONTINUE
-                };
-                element.nest(wire::NFTA_SET_ELEM_DATA, |data| {
-                    data.nest(wire::NFTA_DATA_VERDICT, |verdict| {
-                        verdict.attr(wire::NFTA_VERDICT_CODE, &code.to_be_bytes());
-                    });
-                });
-            }),
+            Self::Accepted(pair) => write_verdict(list, *pair, wire::NF_ACCEPT),
+            Self::Continued(pair) => write_verdict(list, *pair, wire::NFT_CONTINUE),
         }
     }
 }
@@ -159,10 +151,8 @@ impl fmt::Display for Element {
                 let age = text::duration(*age);
                 write!(f, "{} . {} timeout {age}", pair.local, pair.peer)
             }
-            Self::Verdict(pair, accepts) => {
-                let verdict = if *accepts { "accept" } else { "continue" };
-                write!(f, "{} . {} : {verdict}", pair.local, pair.peer)
-            }
+            Self::Accepted(pair) => write!(f, "{} . {} : accept", pair.local, pair.peer),
+            Self::Continued(pair) => write!(f, "{} . {} : continue", pair.local, pair.peer),
         }
     }
 }
@@ -173,6 +163,16 @@ fn write_element(list: &mut Builder<'_>, key: &[u8], fill: impl FnOnce(&mut Buil
             data.attr(wire::NFTA_DATA_VALUE, key);
         });
         fill(element);
+    });
+}
+
+fn write_verdict(list: &mut Builder<'_>, pair: AddressPair, code: u32) {
+    write_element(list, &pair.key(), |element| {
+        element.nest(wire::NFTA_SET_ELEM_DATA, |data| {
+            data.nest(wire::NFTA_DATA_VERDICT, |verdict| {
+                verdict.attr(wire::NFTA_VERDICT_CODE, &code.to_be_bytes());
+            });
+        });
     });
 }
 
@@ -206,8 +206,8 @@ impl Change {
             Self::Fork(mark, pair) | Self::Unfork(mark, pair) => {
                 (SetName::Forks, Element::MarkedPair(mark, pair))
             }
-            Self::Count(pair, direction) => (direction.set(), Element::Verdict(pair, false)),
-            Self::CountOnly(pair, direction) => (direction.set(), Element::Verdict(pair, true)),
+            Self::Count(pair, direction) => (direction.set(), Element::Continued(pair)),
+            Self::CountOnly(pair, direction) => (direction.set(), Element::Accepted(pair)),
             Self::StopCounting(pair, direction) => (direction.set(), Element::Pair(pair)),
             Self::Decline(pair, age) => (SetName::Declined, Element::Temporary(pair, age)),
         }
