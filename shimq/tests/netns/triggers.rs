@@ -3,9 +3,9 @@
 use shimq_testbed::{A, B};
 
 use std::io::{Read, Write};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::net::Ipv6Addr;
 
-use crate::support::{Daemon, Network, Side, Stream, connect, eventually};
+use crate::support::{Daemon, Network, Side, Stream, connection, eventually};
 
 #[test]
 fn a_flow_below_two_kilobytes_has_no_context_and_never_enters_the_program() {
@@ -96,18 +96,7 @@ fn a_host_that_only_responds_begins_nothing_and_sees_no_packet() {
 
 /// `size` octets from host A to host B in one connection, and one octet back.
 fn exchange(network: &Network, a: Ipv6Addr, b: Ipv6Addr, size: usize) {
-    let listener = network.hosts.b.enter(|| TcpListener::bind((b, 0)));
-    let listener = listener.unwrap().unwrap();
-    let SocketAddr::V6(to) = listener.local_addr().unwrap() else {
-        unreachable!("bound to an IPv6 address");
-    };
-    let mut client = network
-        .hosts
-        .a
-        .enter(|| connect(Some(a), to))
-        .unwrap()
-        .unwrap();
-    let (mut server, _) = listener.accept().unwrap();
+    let (mut client, mut server) = connection(network, Some(a), b);
     client.write_all(&vec![1; size]).unwrap();
     server.read_exact(&mut vec![0; size]).unwrap();
     server.write_all(&[1]).unwrap();

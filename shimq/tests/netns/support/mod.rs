@@ -15,7 +15,7 @@ pub(crate) use crowd::Crowd;
 pub(crate) use daemon::{Daemon, release, run_until_refused};
 pub(crate) use moved::{Mode, Moved, refusal, say};
 pub(crate) use network::{Network, Side};
-pub(crate) use stream::{Stream, connect};
+pub(crate) use stream::{Stream, connect, connection};
 
 /// Failures are noticed after two seconds instead of fifteen.
 pub(crate) const FAST: &str = "[reap]\nsend-timeout = 2\n";

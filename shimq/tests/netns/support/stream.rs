@@ -42,20 +42,8 @@ impl Stream {
         from: impl Into<Option<Ipv6Addr>>,
         to: Ipv6Addr,
     ) -> Self {
-        let listener = network.hosts.b.enter(|| TcpListener::bind((to, 0)));
-        let listener = listener.unwrap().unwrap();
-        let SocketAddr::V6(to) = listener.local_addr().unwrap() else {
-            unreachable!("bound to an IPv6 address");
-        };
-        let from = from.into();
-        let client = network
-            .hosts
-            .a
-            .enter(|| connect(from, to))
-            .unwrap()
-            .unwrap();
+        let (client, server) = connection(network, from.into(), to);
         let local = client.local_addr().unwrap();
-        let (server, _) = listener.accept().unwrap();
         let (source, sink) = match sender {
             Side::A => (client, server),
             Side::B => (server, client),
@@ -141,6 +129,21 @@ impl Drop for Ending {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// A connection of host A at `from`, or at what it chooses, to host B at `to`: the sockets of both.
+pub(crate) fn connection(
+    network: &Network,
+    from: Option<Ipv6Addr>,
+    to: Ipv6Addr,
+) -> (TcpStream, TcpStream) {
+    let listener = network.hosts.b.enter(|| TcpListener::bind((to, 0)));
+    let listener = listener.unwrap().unwrap();
+    let SocketAddr::V6(to) = listener.local_addr().unwrap() else {
+        unreachable!("bound to an IPv6 address");
+    };
+    let client = network.hosts.a.enter(|| connect(from, to));
+    (client.unwrap().unwrap(), listener.accept().unwrap().0)
 }
 
 /// Connects like any program; sockets that a test leaves behind end with it.
