@@ -1,6 +1,5 @@
 //! What packets go through, and what a judge sees of them.
 
-use std::io;
 use std::net::UdpSocket;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use super::{BACKENDS, OBSERVE, REWRITE, address, pair, queue_all, rules, send, s
 use crate::support::{HOST, PEER, Peer, close, enter_namespace, run};
 use shimq_netfilter::queue::{HEADROOM, Hook, QueueConfig, QueuedPacket, Verdict, statistics};
 use shimq_netfilter::rules::{Change, InputHook, Mode};
+use shimq_testbed::uninterrupted;
 
 /// The peer's socket, which waits five seconds for a datagram.
 fn receiver() -> UdpSocket {
@@ -15,16 +15,6 @@ fn receiver() -> UdpSocket {
     let patience = Duration::from_secs(5);
     socket.set_read_timeout(Some(patience)).unwrap();
     socket
-}
-
-/// Receives one datagram: its octets. A machine that stands still for a moment ends no wait.
-fn receive(socket: &UdpSocket, buf: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match socket.recv(buf) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            outcome => return outcome,
-        }
-    }
 }
 
 /// Inserts 8 octets behind the IPv6 header, as protocol 140, using the headroom.
@@ -77,10 +67,7 @@ fn a_packet_grows_by_a_header_on_the_way_out_and_loses_it_on_the_way_in() {
                     Change::Map(pair(HOST, PEER)),
                 ])
                 .unwrap();
-            let receiver = UdpSocket::bind((PEER, 0)).unwrap();
-            receiver
-                .set_read_timeout(Some(Duration::from_secs(5)))
-                .unwrap();
+            let receiver = receiver();
             let outgoing = UdpSocket::bind((HOST, 0)).unwrap();
             let to = receiver.local_addr().unwrap();
             // Odd lengths leave padding behind the attribute. 80 packets take two wake-ups; with more of them in the
@@ -114,7 +101,7 @@ fn a_packet_grows_by_a_header_on_the_way_out_and_loses_it_on_the_way_in() {
             );
             let mut buf = [0; 2048];
             for payload in &sent {
-                let len = receive(&receiver, &mut buf).expect(name);
+                let len = uninterrupted(|| receiver.recv(&mut buf)).expect(name);
                 assert_eq!(&buf[..len], payload, "{name}");
             }
             close((queue, rules));
@@ -167,7 +154,10 @@ fn accepted_rewritten_and_dropped_packets_may_alternate() {
         let mut buf = [0; 8];
         let arrived: Vec<u8> = expected
             .iter()
-            .map(|_| receive(&receiver, &mut buf).map(|_| buf[0]).expect(name))
+            .map(|_| {
+                uninterrupted(|| receiver.recv(&mut buf)).expect(name);
+                buf[0]
+            })
             .collect();
         assert_eq!(arrived, expected, "{name}");
         assert_eq!(statistics().unwrap()[0].waiting, 0, "{name}");
