@@ -1,9 +1,10 @@
 //! Which contexts are heard so often that their counters tell soon enough when they no longer are.
 //!
 //! Beside counting, the kernel notes for each packet that the peer was heard, and looks for each that is sent
-//! whether it was, so that silence shows before the next reading of the counters. For a context that is heard
-//! a thousand times a second that is a quarter of what the rules cost its packets, and its counter tells as much: it is
-//! *busy*, and its packets are counted and nothing else, until it is heard less.
+//! whether it was, so that a packet that is sent after 60 ms of silence is shown. For a context that is heard a
+//! thousand times a second that is a quarter of what the rules cost its packets, and two readings of its counter
+//! tell of a silence within 100 ms: it is *busy*, and its packets are counted and nothing else, until it is heard
+//! less.
 
 use std::collections::HashMap;
 use std::time::Duration;
