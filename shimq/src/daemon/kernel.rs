@@ -318,12 +318,11 @@ impl Kernel {
 
     /// Has packets of these ULIDs counted anew, as befits what the context is now: busy or not.
     fn count_anew(&mut self, ulids: UlidPair) {
-        for direction in [Direction::Out, Direction::In] {
-            let counted = match direction {
-                Direction::Out => &self.unqueued,
-                Direction::In => &self.contexts,
-            };
-            if counted.contains(&ulids) {
+        for (is_counted, direction) in [
+            (self.unqueued.contains(&ulids), Direction::Out),
+            (self.contexts.contains(&ulids), Direction::In),
+        ] {
+            if is_counted {
                 self.changes
                     .push(Change::StopCounting(pair(ulids), direction));
                 self.begin_to_count(ulids, direction);

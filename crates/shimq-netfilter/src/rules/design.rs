@@ -102,7 +102,7 @@ pub(super) enum SetKind {
 /// One chain.
 pub(super) struct ChainDesign {
     pub(super) name: &'static CStr,
-    /// Where packets come in, and before or after which others; nowhere if verdicts lead to it.
+    /// Where packets come in, and before or after which others; nowhere if a rule of another chain leads here.
     pub(super) hook: Option<(Hook, i32)>,
     pub(super) rules: Vec<RuleDesign>,
 }

@@ -78,5 +78,6 @@ pub(super) const NFTA_VERDICT_CODE: u16 = 1;
 /// What maps lead to: the type of data that is a verdict.
 pub(super) const NFT_DATA_VERDICT: u32 = 0xffff_ff00;
 pub(super) const NF_ACCEPT: u32 = 1;
+pub(super) const NFT_GOTO: u32 = (-4_i32).cast_unsigned();
 pub(super) const NFT_CONTINUE: u32 = (-1_i32).cast_unsigned();
 pub(super) const NFT_SET_ELEM_INTERVAL_END: u32 = 0x1;

@@ -12,8 +12,8 @@ use std::ptr::NonNull;
 
 use nftnl::nftnl_sys as sys;
 
-use super::Statement;
 use super::design::{Field, Part, QueueTarget, RuleDesign, SetName};
+use super::{Statement, wire};
 
 /// An nf_tables expression: its name and the fields of its libnftnl object.
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Part {
                 name: c"immediate",
                 fields: vec![
                     (sys::NFTNL_EXPR_IMM_DREG, Value::U32(REG_VERDICT)),
-                    (sys::NFTNL_EXPR_IMM_VERDICT, Value::U32(NFT_GOTO)),
+                    (sys::NFTNL_EXPR_IMM_VERDICT, Value::U32(wire::NFT_GOTO)),
                     (sys::NFTNL_EXPR_IMM_CHAIN, Value::Name(chain)),
                 ],
             }),
@@ -140,7 +140,7 @@ impl Part {
                 name: c"immediate",
                 fields: vec![
                     (sys::NFTNL_EXPR_IMM_DREG, Value::U32(REG_VERDICT)),
-                    (sys::NFTNL_EXPR_IMM_VERDICT, Value::U32(NF_ACCEPT)),
+                    (sys::NFTNL_EXPR_IMM_VERDICT, Value::U32(wire::NF_ACCEPT)),
                 ],
             }),
         }
@@ -391,8 +391,6 @@ const REG_1: u32 = 1;
 const REG_2: u32 = 2;
 /// Registers of 4 octets are numbered from 8 on; the first register covers four of them, a mark one.
 const REG_AFTER_MARK: u32 = 9;
-const NF_ACCEPT: u32 = 1;
-const NFT_GOTO: u32 = (-4_i32).cast_unsigned();
 
 const META_MARK: u32 = 3;
 const META_IIF: u32 = 4;
