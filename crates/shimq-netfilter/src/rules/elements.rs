@@ -1,4 +1,4 @@
-//! Elements of sets: what the daemon adds and removes while it runs, and the counts that it reads.
+//! Elements of sets: what the daemon adds and removes while it runs.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::design::SetName;
 use super::transaction::Transaction;
-use super::{Prefix, RulesError, TABLE, listing, text, wire};
-use crate::netlink::{Attr, Builder, NLM_F_DUMP, Socket};
+use super::{Prefix, RulesError, text, wire};
+use crate::netlink::{Builder, Socket};
 
 /// A local and a peer address: two ULIDs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,23 +58,12 @@ pub enum Direction {
 
 impl Direction {
     /// The set with the counters.
-    fn set(self) -> SetName {
+    pub(super) fn set(self) -> SetName {
         match self {
             Self::Out => SetName::ContextsOut,
             Self::In => SetName::ContextsIn,
         }
     }
-}
-
-/// What a context sent or received while its locators were its ULIDs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ContextCount {
-    /// The ULIDs.
-    pub pair: AddressPair,
-    /// Packets since the context was added.
-    pub packets: u64,
-    /// Octets of them, IPv6 headers included.
-    pub octets: u64,
 }
 
 /// One element of a set.
@@ -185,7 +174,7 @@ impl AddressPair {
         key
     }
 
-    fn from_key(key: &[u8]) -> Option<Self> {
+    pub(super) fn from_key(key: &[u8]) -> Option<Self> {
         let (local, peer): (&[u8; 16], _) = key.split_first_chunk()?;
         let peer: [u8; 16] = peer.try_into().ok()?;
         Some(Self {
@@ -318,70 +307,6 @@ fn apply_one_by_one(socket: &Socket, buf: &mut [u8], changes: &[Change]) -> Resu
         });
     }
     Ok(())
-}
-
-/// See [`Ruleset::read_contexts`](super::Ruleset::read_contexts).
-pub(super) fn read_contexts(
-    socket: &Socket,
-    buf: &mut [u8],
-    direction: Direction,
-    out: &mut Vec<ContextCount>,
-) -> Result<(), RulesError> {
-    let mut request = Vec::new();
-    Builder::new(
-        &mut request,
-        wire::GETSETELEM,
-        NLM_F_DUMP,
-        0,
-        wire::NFPROTO_IPV6,
-        0,
-    )
-    .name(wire::NFTA_SET_ELEM_LIST_TABLE, TABLE)
-    .name(wire::NFTA_SET_ELEM_LIST_SET, direction.set().as_c_str());
-    listing::repeat_if_interrupted(|| {
-        out.clear();
-        socket.dump(&request, buf, |message| {
-            message
-                .attrs()
-                .filter(|attr| attr.kind == wire::NFTA_SET_ELEM_LIST_ELEMENTS)
-                .flat_map(|list| list.attrs())
-                .filter_map(|element| parse_count(&element))
-                .for_each(|count| out.push(count));
-        })
-    })
-}
-
-/// Reads an element with its counter.
-fn parse_count(element: &Attr<'_>) -> Option<ContextCount> {
-    let (mut pair, mut packets, mut octets) = (None, None, None);
-    for attr in element.attrs() {
-        match attr.kind {
-            wire::NFTA_SET_ELEM_KEY => {
-                let data = attr
-                    .attrs()
-                    .find(|data| data.kind == wire::NFTA_DATA_VALUE)?;
-                pair = AddressPair::from_key(data.value);
-            }
-            wire::NFTA_SET_ELEM_EXPR => {
-                let data = attr
-                    .attrs()
-                    .find(|data| data.kind == wire::NFTA_EXPR_DATA)?;
-                for count in data.attrs() {
-                    match count.kind {
-                        wire::NFTA_COUNTER_PACKETS => packets = count.be64(),
-                        wire::NFTA_COUNTER_BYTES => octets = count.be64(),
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    Some(ContextCount {
-        pair: pair?,
-        packets: packets?,
-        octets: octets?,
-    })
 }
 
 /// Changes in a transaction that finds out which elements are missing.

@@ -10,6 +10,7 @@
 
 mod chains;
 mod config;
+mod counts;
 mod design;
 mod elements;
 mod error;
@@ -25,7 +26,8 @@ use std::ffi::CStr;
 use nftnl::{Chain, ChainType, Policy, ProtoFamily, Rule, Table};
 
 pub use self::config::{InputHook, Mode, Prefix, RulesetConfig, Trigger};
-pub use self::elements::{AddressPair, Change, ContextCount, Direction};
+pub use self::counts::ContextCount;
+pub use self::elements::{AddressPair, Change, Direction};
 pub use self::error::RulesError;
 pub use self::statement::Statement;
 pub use self::text::print;
@@ -230,7 +232,7 @@ impl Ruleset {
         direction: Direction,
         out: &mut Vec<ContextCount>,
     ) -> Result<(), RulesError> {
-        elements::read_contexts(&self.socket, &mut self.buf, direction, out)
+        counts::read_contexts(&self.socket, &mut self.buf, direction, out)
     }
 
     /// Takes the ruleset out of force: a table of ours goes, an operator's is left with empty sets.
