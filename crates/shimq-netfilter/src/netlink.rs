@@ -337,6 +337,31 @@ impl Socket {
         Err(io::ErrorKind::UnexpectedEof.into())
     }
 
+    /// Sends `request`, which asks for an acknowledgement, and hands every message that comes before that to `each`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal.
+    pub(crate) fn ask(
+        &self,
+        request: &[u8],
+        buf: &mut [u8],
+        mut each: impl FnMut(Message<'_>),
+    ) -> io::Result<()> {
+        send(self, request)?;
+        // The kernel has answered by now.
+        while let Some(datagram) = self.receive(buf)? {
+            for message in messages(datagram) {
+                match message.answer() {
+                    Some(Answer { errno: 0, .. }) => return Ok(()),
+                    Some(Answer { errno, .. }) => return Err(io::Error::from_raw_os_error(errno)),
+                    None => each(message),
+                }
+            }
+        }
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+
     /// Asks for `octets` of receive buffer, beyond the system's limit where the capability allows that.
     ///
     /// Returns the octets in force. The kernel doubles what is asked and charges its own overhead to it.

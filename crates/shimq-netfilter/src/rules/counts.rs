@@ -1,8 +1,8 @@
 //! What the kernel counts of each context.
 
-use super::elements::{AddressPair, Direction};
+use super::elements::{AddressPair, Direction, Element};
 use super::{RulesError, TABLE, listing, wire};
-use crate::netlink::{Attr, Builder, NLM_F_DUMP, Socket};
+use crate::netlink::{Attr, Builder, Message, NLM_F_ACK, NLM_F_DUMP, Socket};
 
 /// What a context sent or received while its locators were its ULIDs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,15 +35,62 @@ pub(super) fn read_contexts(
     .name(wire::NFTA_SET_ELEM_LIST_SET, direction.set().as_c_str());
     listing::repeat_if_interrupted(|| {
         out.clear();
-        socket.dump(&request, buf, |message| {
-            message
-                .attrs()
-                .filter(|attr| attr.kind == wire::NFTA_SET_ELEM_LIST_ELEMENTS)
-                .flat_map(|list| list.attrs())
-                .filter_map(|element| parse_count(&element))
-                .for_each(|count| out.push(count));
-        })
+        socket.dump(&request, buf, |message| take_counts(&message, out))
     })
+}
+
+/// See [`Ruleset::read_these_contexts`](super::Ruleset::read_these_contexts).
+pub(super) fn read_these_contexts(
+    socket: &Socket,
+    buf: &mut [u8],
+    direction: Direction,
+    pairs: &[AddressPair],
+    out: &mut Vec<ContextCount>,
+) -> Result<(), RulesError> {
+    out.clear();
+    let mut request = Vec::new();
+    for pairs in pairs.chunks(ASKED_AT_ONCE) {
+        let mut rest = pairs;
+        while !rest.is_empty() {
+            request.clear();
+            Builder::new(
+                &mut request,
+                wire::GETSETELEM,
+                NLM_F_ACK,
+                0,
+                wire::NFPROTO_IPV6,
+                0,
+            )
+            .name(wire::NFTA_SET_ELEM_LIST_TABLE, TABLE)
+            .name(wire::NFTA_SET_ELEM_LIST_SET, direction.set().as_c_str())
+            .nest(wire::NFTA_SET_ELEM_LIST_ELEMENTS, |list| {
+                for pair in rest {
+                    Element::Pair(*pair).write(list);
+                }
+            });
+            let before = out.len();
+            match socket.ask(&request, buf, |message| take_counts(&message, out)) {
+                Ok(()) => break,
+                // The kernel ends at the first that is not there.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                    let answered = out.len() - before;
+                    rest = rest.get(answered + 1..).unwrap_or_default();
+                }
+                Err(error) => return Err(RulesError::general(error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes what `message` tells of elements.
+fn take_counts(message: &Message<'_>, out: &mut Vec<ContextCount>) {
+    message
+        .attrs()
+        .filter(|attr| attr.kind == wire::NFTA_SET_ELEM_LIST_ELEMENTS)
+        .flat_map(|list| list.attrs())
+        .filter_map(|element| parse_count(&element))
+        .for_each(|count| out.push(count));
 }
 
 /// Reads an element with its counter.
@@ -78,3 +125,7 @@ fn parse_count(element: &Attr<'_>) -> Option<ContextCount> {
         octets: octets?,
     })
 }
+
+/// Elements asked for with one message. Each is answered by a message of its own, and all of these have to fit into a
+/// receive buffer that nobody was allowed to enlarge.
+const ASKED_AT_ONCE: usize = 64;

@@ -235,6 +235,24 @@ impl Ruleset {
         counts::read_contexts(&self.socket, &mut self.buf, direction, out)
     }
 
+    /// Reads how much these contexts sent or received since they were added, into `out`, which is cleared first.
+    /// Those that are not there are left out.
+    ///
+    /// The kernel finds each of them by its key, which takes longer than its place in a short list, and not longer
+    /// the more there are; a dump looks for where it was, part by part, from the beginning.
+    ///
+    /// # Errors
+    ///
+    /// What keeps one from asking.
+    pub fn read_these_contexts(
+        &mut self,
+        direction: Direction,
+        pairs: &[AddressPair],
+        out: &mut Vec<ContextCount>,
+    ) -> Result<(), RulesError> {
+        counts::read_these_contexts(&self.socket, &mut self.buf, direction, pairs, out)
+    }
+
     /// Takes the ruleset out of force: a table of ours goes, an operator's is left with empty sets.
     ///
     /// # Errors

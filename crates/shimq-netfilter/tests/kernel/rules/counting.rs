@@ -40,6 +40,10 @@ fn contexts_are_counted_both_ways_from_when_they_were_added() {
                 octets: 3 * (40 + 8 + 100),
             };
             assert_eq!(counts, [expected], "{direction:?}");
+            rules
+                .read_these_contexts(direction, &[host_and_peer()], &mut counts)
+                .unwrap();
+            assert_eq!(counts, [expected], "{direction:?}, asked for it alone");
         }
         rules
             .apply(&both(Change::StopCounting, host_and_peer()))
@@ -84,8 +88,22 @@ fn thousands_of_contexts_come_are_listed_and_go() {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+    let mut asked = pairs.clone();
+    // In front of all, between them, and behind.
+    for index in [0, 700, 701, asked.len()] {
+        asked.insert(index, host_and_peer());
+    }
+    rules
+        .read_these_contexts(Direction::In, &asked, &mut counts)
+        .unwrap();
+    let listed: Vec<_> = counts.iter().map(|count| count.pair).collect();
+    assert!(listed == pairs, "{} of {}", listed.len(), pairs.len());
     rules.apply(&changes(Change::StopCounting)).unwrap();
     rules.read_contexts(Direction::In, &mut counts).unwrap();
+    assert_eq!(counts, []);
+    rules
+        .read_these_contexts(Direction::In, &pairs[..3], &mut counts)
+        .unwrap();
     assert_eq!(counts, []);
 }
 
