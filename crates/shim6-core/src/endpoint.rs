@@ -135,6 +135,13 @@ impl Endpoint {
         }
     }
 
+    /// The ULIDs of the context with this tag of ours.
+    #[must_use]
+    pub fn ulids(&self, tag: ContextTag) -> Option<UlidPair> {
+        let id = self.table.by_local_tag(tag)?;
+        self.table.get(id).map(|context| context.ulids)
+    }
+
     /// Notes a payload packet on a context that waits for a sign of life.
     pub fn handle_payload_received(&mut self, now: Instant, tag: ContextTag) {
         let found = self

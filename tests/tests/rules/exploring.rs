@@ -42,17 +42,23 @@ fn probe(subject: &Subject, state: ProbeState, received: Vec<ProbeReport>) -> Me
     })
 }
 
-/// Longer makes every recovery longer, and what comes later is told of in the answer to the next probe.
-#[test]
-fn a_pair_that_was_silent_for_a_send_timeout_is_asked_for_one_round_trip() {
+/// A context whose first round trip took this long.
+fn established(trip: Duration) -> (Subject, UlidPair) {
     let (mut subject, peer) = (Subject::new(), Peer::hba(2));
     let ulids = ulids(&subject, &peer);
     let i1 = subject.begin(ulids);
     let i2 = subject.hear_r1(ulids.into(), i1.initiator_nonce);
-    let trip = Duration::from_millis(200);
     subject.wait(trip);
     let r2 = peer.r2(i2.initiator_nonce, peer.options());
     subject.hear(ulids.into(), &r2);
+    (subject, ulids)
+}
+
+/// Longer makes every recovery longer, and what comes later is told of in the answer to the next probe.
+#[test]
+fn a_pair_that_was_silent_for_a_send_timeout_is_asked_for_one_round_trip() {
+    let trip = Duration::from_millis(200);
+    let (mut subject, ulids) = established(trip);
     subject.send_payload(ulids);
     let sent = subject.wait(secs(16));
     let (first, _, _) = probes(&sent)[0];
@@ -60,6 +66,26 @@ fn a_pair_that_was_silent_for_a_send_timeout_is_asked_for_one_round_trip() {
     assert_eq!(elsewhere.since(first), trip);
     let asked = probes(&sent).len() - explored(&sent, ulids.into()).len();
     assert_eq!(asked, 8);
+}
+
+#[test]
+fn silence_of_which_only_a_counter_tells_has_the_pair_tested_once_an_answer_would_have_come() {
+    let (mut subject, ulids) = established(Duration::from_millis(30));
+    for answered in [true, false] {
+        subject.receive_payload(ulids);
+        subject.wait(Duration::from_millis(50));
+        subject.send_payload(ulids);
+        assert_eq!(subject.note_silence(ulids), [], "it may be under way");
+        subject.wait(Duration::from_millis(10));
+        if answered {
+            subject.receive_payload(ulids);
+        }
+        let sent = subject.wait(Duration::from_millis(20));
+        let tested = probes(&sent)
+            .iter()
+            .any(|&(_, pair, _)| pair == ulids.into());
+        assert_eq!(tested, !answered);
+    }
 }
 
 //= https://www.rfc-editor.org/rfc/rfc5534#section-4.3

@@ -103,6 +103,22 @@ impl Endpoint {
         self.settle(context, now);
     }
 
+    /// Notes that payload was sent into silence of which no packet can be shown: a counter told.
+    ///
+    /// The account of the flow has to be up to date, as for [`Self::handle_unanswered`].
+    pub fn handle_silence(&mut self, now: Instant, tag: ContextTag) {
+        let found = self
+            .table
+            .by_local_tag(tag)
+            .and_then(|id| self.table.take(id));
+        let Some(mut context) = found else { return };
+        if context.state.has_peer() {
+            context.keep(now, None);
+            self.suspect(&mut context, now);
+        }
+        self.settle(context, now);
+    }
+
     /// Tests the pairs in use that leave from `local`: something about the way out of this host has
     /// become doubtful there, such as a default router that answers no Neighbor Solicitation. That is a
     /// hint, and moves nothing by itself. Contexts that nobody has used lately find out when they are.
@@ -215,7 +231,7 @@ impl Endpoint {
         let path = context.flow().path;
         let outdated = |silence: &mut Box<Silence>| {
             let of_use = |kept: &Kept| now.since(kept.at) <= KEPT_FOR;
-            silence.resend_due.is_none() && !silence.kept.back().is_some_and(of_use)
+            silence.due().is_none() && !silence.kept.back().is_some_and(of_use)
         };
         context.silence.take_if(outdated);
         let due = |silence: &mut Box<Silence>| silence.resend_due.is_some_and(|due| now >= due);

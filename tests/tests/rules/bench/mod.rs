@@ -178,6 +178,13 @@ impl Subject {
         packet.octets().to_vec()
     }
 
+    /// A counter tells that payload went into silence; returns what is sent for it.
+    pub(crate) fn note_silence(&mut self, ulids: UlidPair) -> Vec<Sent> {
+        let tag = self.context(ulids).unwrap().local_tag;
+        self.endpoint.handle_silence(self.now, tag);
+        self.take()
+    }
+
     /// Forks a context; returns what is sent for it.
     pub(crate) fn fork(
         &mut self,
