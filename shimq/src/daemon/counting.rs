@@ -4,38 +4,73 @@
 //! and writes what changed into the accounts. Within one interval the order of a packet sent and a
 //! packet received is unknown; they count as sent, then answered. So a failure is noticed at most one
 //! interval later than it would be if every packet were seen, and never where there is none.
+//!
+//! Few contexts are read all at once; of very many, each reading asks for those that follow the ones
+//! read last, so that none holds the daemon up, and the round takes longer the more there are.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use shim6_core::{Flow, Instant, UlidPair};
-use shimq_netfilter::rules::{ContextCount, Direction, RulesError, Ruleset};
+use shimq_netfilter::rules::{AddressPair, Change, ContextCount, Direction, RulesError, Ruleset};
 
 use super::busy::BusyContexts;
+
+#[cfg(test)]
+mod tests;
 
 /// How often the counters are read while there are contexts.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often while there are so few that reading is next to nothing. Only then some may be busy.
+/// How often while there are so few that reading is next to nothing, which is when some may be busy; and
+/// while there are so many that not all are read at once.
 const SHORT_INTERVAL: Duration = Duration::from_millis(50);
 const FEW: usize = 256;
+
+/// Contexts read at once. A dump of so many takes a millisecond. It takes the kernel longer the longer
+/// they are, each for itself; asked for one by one they take what they always do, 2 us.
+const READ_AT_ONCE: usize = 1024;
 
 /// A context that the kernel counts, and what was last read of it.
 #[derive(Debug)]
 struct Counted {
     flow: Arc<Flow>,
-    packets_sent: u64,
-    bytes_sent: u64,
-    packets_received: u64,
-    bytes_received: u64,
+    /// Of what is not counted: none.
+    sent: Option<Count>,
+    received: Option<Count>,
+}
+
+/// What the kernel had counted at the last reading.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    packets: u64,
+    octets: u64,
+}
+
+impl Count {
+    /// Packets and octets since the last reading.
+    fn advance(&mut self, count: &ContextCount) -> Self {
+        let last = std::mem::replace(
+            self,
+            Self {
+                packets: count.packets,
+                octets: count.octets,
+            },
+        );
+        Self {
+            packets: self.packets.saturating_sub(last.packets),
+            octets: self.octets.saturating_sub(last.octets),
+        }
+    }
 }
 
 impl Counted {
-    fn begin_anew(&mut self, direction: Direction) {
+    fn count(&mut self, direction: Direction) -> &mut Option<Count> {
         match direction {
-            Direction::Out => (self.packets_sent, self.bytes_sent) = (0, 0),
-            Direction::In => (self.packets_received, self.bytes_received) = (0, 0),
+            Direction::Out => &mut self.sent,
+            Direction::In => &mut self.received,
         }
     }
 }
@@ -45,66 +80,103 @@ impl Counted {
 pub(crate) struct Reading {
     /// The watched flows that heard something.
     pub(crate) heard: Vec<Arc<Flow>>,
-    /// The contexts that became busy, or no longer are.
-    pub(crate) changed: Vec<UlidPair>,
+    /// The flows that sent into silence, of which no packet was shown.
+    pub(crate) unanswered: Vec<Arc<Flow>>,
+    /// What the kernel has to count in another way from now on.
+    pub(crate) changes: Vec<Change>,
 }
 
 /// The contexts that the kernel counts.
 #[derive(Debug, Default)]
 pub(crate) struct KernelCounting {
-    counted: HashMap<UlidPair, Counted>,
+    counted: BTreeMap<UlidPair, Counted>,
     busy: BusyContexts,
     read_at: Instant,
+    /// The last one that was read, where not all are read at once.
+    read_last: Option<UlidPair>,
     sent: Vec<ContextCount>,
     received: Vec<ContextCount>,
 }
 
 impl KernelCounting {
-    /// The kernel counts this flow from now on, or it changed.
+    /// Follows a flow, or what became of it.
     pub(crate) fn set(&mut self, flow: &Arc<Flow>) {
         self.counted
             .entry(flow.ulids)
             .and_modify(|counted| counted.flow = Arc::clone(flow))
             .or_insert_with(|| Counted {
                 flow: Arc::clone(flow),
-                packets_sent: 0,
-                bytes_sent: 0,
-                packets_received: 0,
-                bytes_received: 0,
+                sent: None,
+                received: None,
             });
     }
 
-    /// The kernel counts these ULIDs no more.
-    pub(crate) fn remove(&mut self, ulids: UlidPair) {
+    /// Has a followed flow's packets counted from 0, or no more; what that changes.
+    pub(crate) fn count(
+        &mut self,
+        ulids: UlidPair,
+        direction: Direction,
+        wanted: bool,
+    ) -> Option<Change> {
+        let count = self.counted.get_mut(&ulids)?.count(direction);
+        if wanted == count.is_some() {
+            return None;
+        }
+        *count = wanted.then(Count::default);
+        Some(if wanted {
+            self.begin(ulids, direction)
+        } else {
+            Change::StopCounting(pair(ulids), direction)
+        })
+    }
+
+    /// Follows a flow no more; what that changes.
+    pub(crate) fn remove(&mut self, ulids: UlidPair) -> impl Iterator<Item = Change> {
+        let changes = BOTH.map(|direction| self.count(ulids, direction, false));
         self.counted.remove(&ulids);
         self.busy.remove(ulids);
+        changes.into_iter().flatten()
     }
 
-    /// Whether this context is busy.
-    pub(crate) fn is_busy(&self, ulids: UlidPair) -> bool {
-        self.busy.contains(ulids)
-    }
-
-    /// The kernel's counter of these ULIDs begins at zero again: since the last reading, what was
-    /// counted is not accounted for. That is a few packets, of a flow of which more is known by then.
-    pub(crate) fn begin_anew(&mut self, ulids: UlidPair, direction: Direction) {
-        if let Some(counted) = self.counted.get_mut(&ulids) {
-            counted.begin_anew(direction);
-        }
-    }
-
-    /// All counters of the kernel's begin at zero again.
-    pub(crate) fn begin_all_anew(&mut self) {
-        for counted in self.counted.values_mut() {
-            counted.begin_anew(Direction::Out);
-            counted.begin_anew(Direction::In);
-        }
+    /// The kernel has forgotten all; what it has to be told.
+    pub(crate) fn begin_all_anew(&mut self) -> Vec<Change> {
         self.busy.clear();
+        let mut changes = Vec::new();
+        for (&ulids, counted) in &mut self.counted {
+            for direction in BOTH {
+                if let Some(count) = counted.count(direction) {
+                    *count = Count::default();
+                    changes.push(Change::Count(pair(ulids), direction));
+                }
+            }
+        }
+        changes
+    }
+
+    /// Has packets counted from 0, as befits the context.
+    fn begin(&self, ulids: UlidPair, direction: Direction) -> Change {
+        // What is busy is so both ways, or all that is sent would be taken for sent into silence.
+        if self.busy.contains(ulids) {
+            Change::CountOnly(pair(ulids), direction)
+        } else {
+            Change::Count(pair(ulids), direction)
+        }
+    }
+
+    /// Has packets counted anew, since the context became busy or is it no more. What was counted since the last
+    /// reading is not accounted for: a few packets, of a flow of which more is known by then.
+    fn begin_anew(&mut self, ulids: UlidPair) -> impl Iterator<Item = Change> {
+        let changes = BOTH.map(|direction| {
+            let stop = self.count(ulids, direction, false)?;
+            let begin = self.count(ulids, direction, true)?;
+            Some([stop, begin])
+        });
+        changes.into_iter().flatten().flatten()
     }
 
     /// How long after one reading the next one is due.
     pub(crate) fn interval(&self) -> Duration {
-        if self.are_few() {
+        if self.are_few() || !self.are_read_at_once() {
             SHORT_INTERVAL
         } else {
             INTERVAL
@@ -113,6 +185,11 @@ impl KernelCounting {
 
     fn are_few(&self) -> bool {
         self.counted.len() <= FEW
+    }
+
+    /// Whether a reading is of all contexts.
+    pub(crate) fn are_read_at_once(&self) -> bool {
+        self.counted.len() <= READ_AT_ONCE
     }
 
     /// Whether there is nothing to read.
@@ -124,61 +201,166 @@ impl KernelCounting {
     ///
     /// # Errors
     ///
-    /// What the dump reports.
+    /// What keeps one from reading.
     pub(crate) fn poll(
         &mut self,
         ruleset: &mut Ruleset,
         now: Instant,
         may_change: bool,
     ) -> Result<Reading, RulesError> {
-        ruleset.read_contexts(Direction::Out, &mut self.sent)?;
-        ruleset.read_contexts(Direction::In, &mut self.received)?;
-        for count in &self.sent {
-            let ulids = UlidPair {
-                local: count.pair.local,
-                peer: count.pair.peer,
-            };
-            let Some(counted) = self.counted.get_mut(&ulids) else {
-                continue;
-            };
-            let packets = count.packets.saturating_sub(counted.packets_sent);
-            let bytes = count.octets.saturating_sub(counted.bytes_sent);
-            (counted.packets_sent, counted.bytes_sent) = (count.packets, count.octets);
-            if packets > 0 {
-                counted.flow.account.sent(now, packets, bytes);
-            }
+        if self.are_read_at_once() {
+            ruleset.read_contexts(Direction::Out, &mut self.sent)?;
+            ruleset.read_contexts(Direction::In, &mut self.received)?;
+        } else {
+            let next = self.next_to_read();
+            self.read_these(ruleset, &next)?;
         }
         let elapsed = now.since(std::mem::replace(&mut self.read_at, now));
-        let may_become_busy = may_change && self.are_few();
-        let mut reading = Reading::default();
-        for count in &self.received {
-            let ulids = UlidPair {
-                local: count.pair.local,
-                peer: count.pair.peer,
+        self.note_sent(now);
+        let may_begin = may_change && self.are_few();
+        let (mut reading, busy) = self.note_received(now, may_begin.then_some(elapsed));
+        for ulids in busy {
+            reading.changes.extend(self.begin_anew(ulids));
+        }
+        if may_change {
+            self.dismiss(now, &mut reading);
+        }
+        Ok(reading)
+    }
+
+    /// The same for a single context, and nothing changes but its account.
+    ///
+    /// # Errors
+    ///
+    /// What keeps one from reading.
+    pub(crate) fn poll_one(
+        &mut self,
+        ruleset: &mut Ruleset,
+        ulids: UlidPair,
+        now: Instant,
+    ) -> Result<Reading, RulesError> {
+        self.read_these(ruleset, &[ulids])?;
+        self.note_sent(now);
+        Ok(self.note_received(now, None).0)
+    }
+
+    /// The contexts behind the one that was read last; behind the last of all comes the first.
+    fn next_to_read(&mut self) -> Vec<UlidPair> {
+        let behind = |last| (Bound::Excluded(last), Bound::Unbounded);
+        let rest = self
+            .read_last
+            .into_iter()
+            .flat_map(|last| self.counted.range(behind(last)));
+        let next: Vec<_> = rest
+            .chain(&self.counted)
+            .map(|(&ulids, _)| ulids)
+            .take(READ_AT_ONCE)
+            .collect();
+        self.read_last = next.last().copied();
+        next
+    }
+
+    fn read_these(
+        &mut self,
+        ruleset: &mut Ruleset,
+        contexts: &[UlidPair],
+    ) -> Result<(), RulesError> {
+        for direction in BOTH {
+            let pairs: Vec<_> = contexts
+                .iter()
+                .filter(|&ulids| {
+                    let counted = self.counted.get_mut(ulids);
+                    counted.is_some_and(|counted| counted.count(direction).is_some())
+                })
+                .map(|&ulids| pair(ulids))
+                .collect();
+            let out = match direction {
+                Direction::Out => &mut self.sent,
+                Direction::In => &mut self.received,
             };
+            ruleset.read_these_contexts(direction, &pairs, out)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what was read as sent into the accounts.
+    fn note_sent(&mut self, now: Instant) {
+        for count in &self.sent {
+            let ulids = ulids(count.pair);
             let Some(counted) = self.counted.get_mut(&ulids) else {
                 continue;
             };
-            let packets = count.packets.saturating_sub(counted.packets_received);
-            let bytes = count.octets.saturating_sub(counted.bytes_received);
-            (counted.packets_received, counted.bytes_received) = (count.packets, count.octets);
+            let Some(sent) = &mut counted.sent else {
+                continue;
+            };
+            let Count { packets, octets } = sent.advance(count);
             if packets > 0 {
-                counted.flow.account.received(now, packets, bytes);
+                counted.flow.account.sent(now, packets, octets);
+                self.busy.note_sent(ulids, packets, octets);
+            }
+        }
+    }
+
+    /// Writes what was read as received into the accounts. Returns what it showed, and which contexts became busy
+    /// by what they received in the time that `elapsed`.
+    fn note_received(
+        &mut self,
+        now: Instant,
+        elapsed: Option<Duration>,
+    ) -> (Reading, Vec<UlidPair>) {
+        let (mut reading, mut busy) = (Reading::default(), Vec::new());
+        for count in &self.received {
+            let ulids = ulids(count.pair);
+            let Some(counted) = self.counted.get_mut(&ulids) else {
+                continue;
+            };
+            let Some(received) = &mut counted.received else {
+                continue;
+            };
+            let Count { packets, octets } = received.advance(count);
+            if packets > 0 {
+                counted.flow.account.received(now, packets, octets);
                 if counted.flow.exploring.awaits_life() {
                     reading.heard.push(Arc::clone(&counted.flow));
                 }
             }
-            if !self.busy.note(ulids, packets)
-                && may_become_busy
+            if !self.busy.note_received(ulids, packets)
+                && let Some(elapsed) = elapsed
                 && self.busy.admit(ulids, packets, elapsed, now)
             {
-                reading.changed.push(ulids);
+                busy.push(ulids);
             }
         }
-        if may_change {
-            let dismissed = self.busy.dismiss(self.are_few(), now);
-            reading.changed.extend(dismissed);
+        (reading, busy)
+    }
+
+    /// Ends it for busy contexts that are heard too little.
+    fn dismiss(&mut self, now: Instant, reading: &mut Reading) {
+        for dismissed in self.busy.dismiss(self.are_few(), now) {
+            let ulids = dismissed.ulids;
+            reading.changes.extend(self.begin_anew(ulids));
+            if dismissed.is_unanswered {
+                let counted = self.counted.get(&ulids);
+                let flow = counted.map(|counted| Arc::clone(&counted.flow));
+                reading.unanswered.extend(flow);
+            }
         }
-        Ok(reading)
+    }
+}
+
+const BOTH: [Direction; 2] = [Direction::Out, Direction::In];
+
+/// ULIDs as the sets have them.
+pub(super) fn pair(ulids: UlidPair) -> AddressPair {
+    AddressPair {
+        local: ulids.local,
+        peer: ulids.peer,
+    }
+}
+
+fn ulids(pair: AddressPair) -> UlidPair {
+    UlidPair {
+        local: pair.local,
+        peer: pair.peer,
     }
 }

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use shim6_core::{Flow, Instant, Path, Tagged, UlidPair};
 use shimq_netfilter::rules::{
-    AddressPair, Change, Direction, Mode, RulesError, Ruleset, RulesetConfig, Statement,
+    Change, Direction, Mode, RulesError, Ruleset, RulesetConfig, Statement,
 };
 
-use super::counting::KernelCounting;
+use super::counting::{KernelCounting, Reading, pair};
 use crate::clock;
 use crate::config::{Config, RulesetOwner};
 
@@ -43,10 +43,6 @@ pub(crate) struct Kernel {
     counts: bool,
     counting: KernelCounting,
     identities: BTreeSet<Ipv6Addr>,
-    /// Established contexts, whose untagged packets are counted as they arrive.
-    contexts: HashSet<UlidPair>,
-    /// Those that no queue maps, whose packets are counted as they are sent.
-    unqueued: HashSet<UlidPair>,
     mapped: HashSet<UlidPair>,
     /// Of these, the ones that queues map.
     queued: HashSet<UlidPair>,
@@ -77,8 +73,6 @@ impl Kernel {
             counts: rules.mode == Mode::Queue,
             counting: KernelCounting::default(),
             identities: BTreeSet::new(),
-            contexts: HashSet::new(),
-            unqueued: HashSet::new(),
             mapped: HashSet::new(),
             queued: HashSet::new(),
             forks: BTreeSet::new(),
@@ -117,37 +111,47 @@ impl Kernel {
         self.counts_something().then_some(self.next_poll)
     }
 
-    /// Reads the counters into the accounts; returns watched flows that heard something.
-    pub(crate) fn poll_counters(&mut self, now: Instant) -> Vec<Arc<Flow>> {
+    /// Reads the counters into the accounts; says what that showed, of which the changes are made.
+    pub(crate) fn poll_counters(&mut self, now: Instant) -> Reading {
         if now < self.no_poll_before {
-            return Vec::new();
+            return Reading::default();
         }
         self.next_poll = now + self.counting.interval();
-        let Some(ruleset) = &mut self.ruleset else {
-            return Vec::new();
-        };
-        self.polls += 1;
         self.polled_at = now;
         // Counters begin at zero again where that changes, so it is done at once, and not in between.
         let may_change = self.changes.is_empty();
-        match self.counting.poll(ruleset, now, may_change) {
-            Ok(reading) => {
-                // With very many contexts a dump takes long: then it is made less often.
-                self.no_poll_before = now + clock::now().since(now) * POLL_SHARE;
-                self.next_poll = self.next_poll.max(self.no_poll_before);
-                for ulids in reading.changed {
-                    self.count_anew(ulids);
-                }
-                if may_change {
-                    self.commit();
-                }
-                reading.heard
-            }
-            Err(error) => {
-                self.lose(&error);
-                Vec::new()
-            }
+        let mut reading =
+            self.read_counters(|counting, ruleset| counting.poll(ruleset, now, may_change));
+        // With very many contexts reading takes long: then it is done less often.
+        self.no_poll_before = now + clock::now().since(now) * POLL_SHARE;
+        self.next_poll = self.next_poll.max(self.no_poll_before);
+        if may_change {
+            self.changes = std::mem::take(&mut reading.changes);
+            self.commit();
         }
+        reading
+    }
+
+    /// Brings the account of one context up to date.
+    pub(crate) fn poll_counter(&mut self, ulids: UlidPair, now: Instant) -> Reading {
+        if self.counting.are_read_at_once() {
+            return self.freshen_counters(now);
+        }
+        self.read_counters(|counting, ruleset| counting.poll_one(ruleset, ulids, now))
+    }
+
+    fn read_counters(
+        &mut self,
+        read: impl FnOnce(&mut KernelCounting, &mut Ruleset) -> Result<Reading, RulesError>,
+    ) -> Reading {
+        let Some(ruleset) = &mut self.ruleset else {
+            return Reading::default();
+        };
+        self.polls += 1;
+        read(&mut self.counting, ruleset).unwrap_or_else(|error| {
+            self.lose(&error);
+            Reading::default()
+        })
     }
 
     /// Looks whether the rules are what they should be, and brings them back if not.
@@ -176,19 +180,10 @@ impl Kernel {
 
     /// Puts into fresh sets what was in the old ones.
     fn refill(&mut self) {
-        self.counting.begin_all_anew();
-        self.changes = self
-            .identities
-            .iter()
-            .map(|&address| Change::AddIdentity(address))
-            .collect();
-        for (contexts, direction) in [
-            (&self.unqueued, Direction::Out),
-            (&self.contexts, Direction::In),
-        ] {
-            let count = |&ulids: &UlidPair| Change::Count(pair(ulids), direction);
-            self.changes.extend(contexts.iter().map(count));
-        }
+        self.changes = self.counting.begin_all_anew();
+        let identities = self.identities.iter();
+        self.changes
+            .extend(identities.map(|&address| Change::AddIdentity(address)));
         self.changes
             .extend(self.queued.iter().map(|&ulids| Change::Map(pair(ulids))));
         let forks = self.forks.iter();
@@ -197,9 +192,13 @@ impl Kernel {
         self.commit();
     }
 
-    /// Whether the accounts lag behind the kernel's counters by more than a decision may.
-    pub(crate) fn is_stale(&self, now: Instant) -> bool {
-        self.counts_something() && now.since(self.polled_at) >= FRESH
+    /// Reads the counters if the accounts lag behind them by more than a decision may.
+    pub(crate) fn freshen_counters(&mut self, now: Instant) -> Reading {
+        if self.counts_something() && now.since(self.polled_at) >= FRESH {
+            self.poll_counters(now)
+        } else {
+            Reading::default()
+        }
     }
 
     /// Whether some context's REAP waits for a sign of life.
@@ -241,18 +240,18 @@ impl Kernel {
         if !flow.is_default {
             return;
         }
-        let established = flow.tagged != Tagged::Refused;
-        if established {
-            self.counting.set(flow);
-        } else {
-            // Being negotiated, or refused: plain IPv6, about which nothing is to be asked for a while.
-            self.counting.remove(flow.ulids);
-            self.decline(flow.ulids);
-        }
         let is_mapped = matches!(flow.path, Path::Mapped { .. });
         let is_queued = is_mapped && !flow.kernel_maps;
-        self.count(flow.ulids, Direction::In, established);
-        self.count(flow.ulids, Direction::Out, established && !is_queued);
+        if flow.tagged == Tagged::Refused {
+            // Being negotiated, or refused: plain IPv6, about which nothing is to be asked for a while.
+            self.changes.extend(self.counting.remove(flow.ulids));
+            self.decline(flow.ulids);
+        } else {
+            self.counting.set(flow);
+            let received = self.counting.count(flow.ulids, Direction::In, true);
+            let sent = self.counting.count(flow.ulids, Direction::Out, !is_queued);
+            self.changes.extend([received, sent].into_iter().flatten());
+        }
         if flow.exploring.awaits_life() {
             self.watched.insert(flow.ulids);
         } else {
@@ -275,9 +274,7 @@ impl Kernel {
             return;
         }
         self.unmap(flow.ulids);
-        self.count(flow.ulids, Direction::In, false);
-        self.count(flow.ulids, Direction::Out, false);
-        self.counting.remove(flow.ulids);
+        self.changes.extend(self.counting.remove(flow.ulids));
         self.watched.remove(&flow.ulids);
     }
 
@@ -289,44 +286,6 @@ impl Kernel {
             self.changes.push(Change::Fork(mark, pair));
         } else if !wanted && self.forks.remove(&(mark, ulids)) {
             self.changes.push(Change::Unfork(mark, pair));
-        }
-    }
-
-    /// Has the kernel count packets of these ULIDs, from 0, or no more.
-    fn count(&mut self, ulids: UlidPair, direction: Direction, wanted: bool) {
-        let counted = match direction {
-            Direction::Out => &mut self.unqueued,
-            Direction::In => &mut self.contexts,
-        };
-        if wanted && counted.insert(ulids) {
-            self.begin_to_count(ulids, direction);
-        } else if !wanted && counted.remove(&ulids) {
-            self.changes
-                .push(Change::StopCounting(pair(ulids), direction));
-        }
-    }
-
-    fn begin_to_count(&mut self, ulids: UlidPair, direction: Direction) {
-        self.counting.begin_anew(ulids, direction);
-        // What is busy is so both ways, or all that is sent would be taken for sent into silence.
-        self.changes.push(if self.counting.is_busy(ulids) {
-            Change::CountOnly(pair(ulids), direction)
-        } else {
-            Change::Count(pair(ulids), direction)
-        });
-    }
-
-    /// Has packets of these ULIDs counted anew, as befits what the context is now: busy or not.
-    fn count_anew(&mut self, ulids: UlidPair) {
-        for (is_counted, direction) in [
-            (self.unqueued.contains(&ulids), Direction::Out),
-            (self.contexts.contains(&ulids), Direction::In),
-        ] {
-            if is_counted {
-                self.changes
-                    .push(Change::StopCounting(pair(ulids), direction));
-                self.begin_to_count(ulids, direction);
-            }
         }
     }
 
@@ -386,12 +345,5 @@ fn obtain(owner: RulesetOwner, rules: &RulesetConfig) -> Result<Ruleset, RulesEr
     match owner {
         RulesetOwner::Own => Ruleset::load(rules),
         RulesetOwner::External => Ruleset::attach(rules),
-    }
-}
-
-fn pair(ulids: UlidPair) -> AddressPair {
-    AddressPair {
-        local: ulids.local,
-        peer: ulids.peer,
     }
 }

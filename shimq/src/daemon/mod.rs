@@ -51,6 +51,7 @@ use crate::control::{self, Asked, Server};
 use crate::host::{Host, LocatorsChanged};
 use crate::preferences::Preferences;
 use bpf::KernelMapping;
+use counting::Reading;
 pub(crate) use error::DaemonError;
 use inject::Injector;
 use intake::Intake;
@@ -274,7 +275,10 @@ impl Daemon {
                 self.endpoint.handle_packet(now, &packet);
             }
             FromQueue::Unanswered(tag, packet) => {
-                self.freshen_counters(now);
+                if let Some(ulids) = self.endpoint.ulids(tag) {
+                    let reading = self.kernel.poll_counter(ulids, now);
+                    self.handle_reading(now, reading);
+                }
                 self.endpoint.handle_unanswered(now, tag, &packet);
             }
             FromQueue::Payload(tag) => self.endpoint.handle_payload_received(now, tag),
@@ -300,15 +304,22 @@ impl Daemon {
 
     /// Before a decision hangs on what was heard last: the counters as they are now.
     fn freshen_counters(&mut self, now: Instant) {
-        if self.kernel.is_stale(now) {
-            self.poll_counters();
-        }
+        let reading = self.kernel.freshen_counters(now);
+        self.handle_reading(now, reading);
     }
 
     fn poll_counters(&mut self) {
         let now = clock::now();
-        for flow in self.kernel.poll_counters(now) {
+        let reading = self.kernel.poll_counters(now);
+        self.handle_reading(now, reading);
+    }
+
+    fn handle_reading(&mut self, now: Instant, reading: Reading) {
+        for flow in reading.heard {
             self.endpoint.handle_payload_received(now, flow.local_tag);
+        }
+        for flow in reading.unanswered {
+            self.endpoint.handle_silence(now, flow.local_tag);
         }
     }
 

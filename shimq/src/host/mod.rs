@@ -48,7 +48,7 @@ mod store;
 mod watch;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;

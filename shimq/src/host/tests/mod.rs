@@ -3,7 +3,7 @@
 mod addresses;
 mod advertised;
 mod forgetting;
-mod namespace;
+pub(crate) mod namespace;
 mod owners;
 mod routes;
 mod sets;

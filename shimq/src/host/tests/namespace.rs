@@ -15,7 +15,7 @@ const INSIDE: &str = "SHIMQ_TEST_NAMESPACE";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs the calling test in new user and network namespaces; says so if it cannot.
-pub(super) fn alone<F: AsyncFnOnce()>(test: F) {
+pub(crate) fn alone<F: AsyncFnOnce()>(test: F) {
     if std::env::var_os(INSIDE).is_some() {
         ip("link set lo up");
         let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -49,7 +49,7 @@ pub(super) fn alone<F: AsyncFnOnce()>(test: F) {
 }
 
 /// Runs `ip` and returns what it printed.
-pub(super) fn ip(arguments: &str) -> String {
+pub(crate) fn ip(arguments: &str) -> String {
     run(Command::new("ip").args(arguments.split_whitespace()))
 }
 
@@ -102,7 +102,7 @@ impl Neighbour {
     }
 
     /// Runs `ip` there.
-    pub(super) fn ip(&self, arguments: &str) -> String {
+    pub(crate) fn ip(&self, arguments: &str) -> String {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.namespace())).arg("ip");
         run(command.args(arguments.split_whitespace()))

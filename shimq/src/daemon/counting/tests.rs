@@ -1,0 +1,113 @@
+//! Counting without a daemon around it.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv6Addr, UdpSocket};
+
+use shim6_core::{Exploring, Path, Tagged};
+use shim6_wire::ContextTag;
+use shimq_netfilter::rules::RulesetConfig;
+
+use super::*;
+use crate::host::tests::namespace::{alone, ip};
+
+fn flow(number: u16) -> Arc<Flow> {
+    Arc::new(Flow {
+        ulids: UlidPair {
+            local: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xa),
+            peer: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, number),
+        },
+        is_default: true,
+        mark: None,
+        local_tag: ContextTag::from_bits(u64::from(number)),
+        path: Path::Untouched,
+        tagged: Tagged::Refused,
+        exploring: Exploring::No,
+        kernel_maps: false,
+        account: Arc::default(),
+    })
+}
+
+#[test]
+fn of_very_many_contexts_each_has_its_turn_and_none_has_two_in_a_reading() {
+    let mut counting = KernelCounting::default();
+    let all = 2 * READ_AT_ONCE as u16 + 500;
+    for number in 0..all {
+        counting.set(&flow(number));
+    }
+    assert!(!counting.are_read_at_once());
+    let mut read = BTreeSet::new();
+    for reading in 0..3 {
+        let next = counting.next_to_read();
+        assert_eq!(next.len(), READ_AT_ONCE);
+        assert_eq!(BTreeSet::from_iter(&next).len(), READ_AT_ONCE);
+        // The one to go on from may be gone by then.
+        if reading == 0 {
+            assert_eq!(counting.remove(*next.last().unwrap()).count(), 0);
+        }
+        read.extend(next);
+    }
+    assert_eq!(read.len(), usize::from(all));
+}
+
+#[test]
+fn what_changes_the_counting_is_told_once() {
+    let mut counting = KernelCounting::default();
+    let flow = flow(1);
+    let mut count = |wanted| counting.count(flow.ulids, Direction::In, wanted);
+    assert_eq!(count(true), None, "it is not followed");
+    counting.set(&flow);
+    let begin = Change::Count(pair(flow.ulids), Direction::In);
+    let stop = Change::StopCounting(pair(flow.ulids), Direction::In);
+    let mut count = |wanted| counting.count(flow.ulids, Direction::In, wanted);
+    assert_eq!(count(true), Some(begin));
+    assert_eq!(count(true), None);
+    assert_eq!(count(false), Some(stop));
+    assert_eq!(count(false), None);
+    assert_eq!(count(true), Some(begin));
+    assert_eq!(counting.begin_all_anew(), [begin]);
+    let changes: Vec<_> = counting.begin_anew(flow.ulids).collect();
+    assert_eq!(changes, [stop, begin]);
+    assert_eq!(Vec::from_iter(counting.remove(flow.ulids)), [stop]);
+    assert!(counting.is_empty());
+}
+
+#[test]
+fn what_the_kernel_counts_of_very_many_contexts_is_accounted_for() {
+    alone(async || {
+        ip("link add quiet arp off type veth peer name elsewhere");
+        ip("link set elsewhere up");
+        ip("link set quiet up");
+        let local = flow(0).ulids.local;
+        ip(&format!("address add {local} dev quiet nodad"));
+        ip("route add default via fe80::1 dev quiet");
+        let flows: Vec<_> = (1..=2 * READ_AT_ONCE as u16).map(flow).collect();
+        let mut ruleset = Ruleset::load(&RulesetConfig::default()).unwrap();
+        let mut counting = KernelCounting::default();
+        let mut changes = vec![Change::AddIdentity(local)];
+        for flow in &flows {
+            counting.set(flow);
+            changes.extend(counting.count(flow.ulids, Direction::Out, true));
+        }
+        for changes in changes.chunks(512) {
+            ruleset.apply(changes).unwrap();
+        }
+        let socket = UdpSocket::bind((local, 0)).unwrap();
+        for flow in &flows {
+            socket
+                .send_to(b"where nobody listens", (flow.ulids.peer, 9))
+                .unwrap();
+        }
+        let accounted = || flows.iter().filter(|flow| flow.account.packets() == (1, 0));
+        let now = Instant::from_micros(1_000_000);
+        for reading in 1..=2 {
+            counting.poll(&mut ruleset, now, true).unwrap();
+            assert_eq!(accounted().count(), reading * READ_AT_ONCE);
+        }
+
+        let last = flows.last().unwrap();
+        socket.send_to(b"again", (last.ulids.peer, 9)).unwrap();
+        counting.poll_one(&mut ruleset, last.ulids, now).unwrap();
+        assert_eq!(last.account.packets(), (2, 0));
+        assert_eq!(accounted().count(), flows.len() - 1);
+    });
+}
