@@ -30,16 +30,17 @@ fn flow(number: u16) -> Arc<Flow> {
 #[test]
 fn of_very_many_contexts_each_has_its_turn_and_none_has_two_in_a_reading() {
     let mut counting = KernelCounting::default();
-    let all = 2 * READ_AT_ONCE as u16 + 500;
+    let turns = 1 + READ_AT_ONCE / READ_IN_TURN;
+    let all = (turns * READ_IN_TURN) as u16 - 500;
     for number in 0..all {
         counting.set(&flow(number));
     }
     assert!(!counting.are_read_at_once());
     let mut read = BTreeSet::new();
-    for reading in 0..3 {
+    for reading in 0..turns {
         let next = counting.next_to_read();
-        assert_eq!(next.len(), READ_AT_ONCE);
-        assert_eq!(BTreeSet::from_iter(&next).len(), READ_AT_ONCE);
+        assert_eq!(next.len(), READ_IN_TURN);
+        assert_eq!(BTreeSet::from_iter(&next).len(), READ_IN_TURN);
         // The one to go on from may be gone by then.
         if reading == 0 {
             assert_eq!(counting.remove(*next.last().unwrap()).count(), 0);
@@ -80,7 +81,9 @@ fn what_the_kernel_counts_of_very_many_contexts_is_accounted_for() {
         let local = flow(0).ulids.local;
         ip(&format!("address add {local} dev quiet nodad"));
         ip("route add default via fe80::1 dev quiet");
-        let flows: Vec<_> = (1..=2 * READ_AT_ONCE as u16).map(flow).collect();
+        let flows: Vec<_> = (1..=(READ_AT_ONCE + READ_IN_TURN) as u16)
+            .map(flow)
+            .collect();
         let mut ruleset = Ruleset::load(&RulesetConfig::default()).unwrap();
         let mut counting = KernelCounting::default();
         let mut changes = vec![Change::AddIdentity(local)];
@@ -99,9 +102,9 @@ fn what_the_kernel_counts_of_very_many_contexts_is_accounted_for() {
         }
         let accounted = || flows.iter().filter(|flow| flow.account.packets() == (1, 0));
         let now = Instant::from_micros(1_000_000);
-        for reading in 1..=2 {
+        for reading in 1..=flows.len() / READ_IN_TURN {
             counting.poll(&mut ruleset, now, true).unwrap();
-            assert_eq!(accounted().count(), reading * READ_AT_ONCE);
+            assert_eq!(accounted().count(), reading * READ_IN_TURN);
         }
 
         let last = flows.last().unwrap();
