@@ -8,7 +8,7 @@ use shim6_wire::ContextTag;
 use shimq_netfilter::rules::RulesetConfig;
 
 use super::*;
-use crate::host::tests::namespace::{alone, ip};
+use crate::host::tests::namespace::{Neighbour, alone, ip};
 
 fn flow(number: u16) -> Arc<Flow> {
     Arc::new(Flow {
@@ -68,7 +68,8 @@ fn what_changes_the_counting_is_told_once() {
     assert_eq!(counting.begin_all_anew(), [begin]);
     let changes: Vec<_> = counting.begin_anew(flow.ulids).collect();
     assert_eq!(changes, [stop, begin]);
-    assert_eq!(Vec::from_iter(counting.remove(flow.ulids)), [stop]);
+    let changes: Vec<_> = counting.remove(flow.ulids).collect();
+    assert_eq!(changes, [stop]);
     assert!(counting.is_empty());
 }
 
@@ -112,5 +113,58 @@ fn what_the_kernel_counts_of_very_many_contexts_is_accounted_for() {
         counting.poll_one(&mut ruleset, last.ulids, now).unwrap();
         assert_eq!(last.account.packets(), (2, 0));
         assert_eq!(accounted().count(), flows.len() - 1);
+    });
+}
+
+#[test]
+fn a_context_is_busy_until_it_is_heard_less_and_data_without_an_answer_is_told_of() {
+    alone(async || {
+        let neighbour = Neighbour::new().await;
+        neighbour.link("up0", "2").await;
+        let flow = flow(1);
+        let UlidPair { local, peer } = flow.ulids;
+        ip(&format!("address add {local}/64 dev up0 nodad"));
+        neighbour.ip(&format!("address add {peer}/64 dev up0 nodad"));
+        let mut ruleset = Ruleset::load(&RulesetConfig::default()).unwrap();
+        let mut counting = KernelCounting::default();
+        counting.set(&flow);
+        let mut changes = vec![Change::AddIdentity(local)];
+        changes.extend(BOTH.map(|direction| counting.count(flow.ulids, direction, true).unwrap()));
+        ruleset.apply(&changes).unwrap();
+        let here = UdpSocket::bind((local, 0)).unwrap();
+        let there = neighbour.enter(|| UdpSocket::bind((peer, 0)).unwrap());
+        let hear = |packets| {
+            for _ in 0..packets {
+                there.send_to(b"short", here.local_addr().unwrap()).unwrap();
+                here.recv(&mut [0; 64]).unwrap();
+            }
+        };
+        let send = |octets: usize| {
+            here.send_to(&vec![0; octets], there.local_addr().unwrap())
+                .unwrap();
+        };
+        let mut now = Instant::from_micros(1_000_000);
+        let mut read = || {
+            now = now + SHORT_INTERVAL;
+            let reading = counting.poll(&mut ruleset, now, true).unwrap();
+            ruleset.apply(&reading.changes).unwrap();
+            let has = |wanted: fn(&Change) -> bool| reading.changes.iter().any(wanted);
+            let begins = has(|change| matches!(change, Change::CountOnly(..)));
+            let ends = has(|change| matches!(change, Change::Count(..)));
+            (begins, ends, reading.unanswered.len())
+        };
+        read();
+        for (octets, unanswered) in [(1000, 1), (60, 0)] {
+            hear(50);
+            assert_eq!(read(), (true, false, 0));
+            send(1000);
+            hear(13);
+            assert_eq!(read(), (false, false, 0));
+            send(octets);
+            assert_eq!(read(), (false, true, unanswered));
+            send(1000);
+            assert_eq!(read(), (false, false, 0), "such packets are shown");
+        }
+        assert_eq!(flow.account.packets(), (6, 126));
     });
 }

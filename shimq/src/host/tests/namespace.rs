@@ -74,12 +74,12 @@ pub(super) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
 }
 
 /// Another network namespace, whose hosts and routers are at the far end of links.
-pub(super) struct Neighbour {
+pub(crate) struct Neighbour {
     process: Child,
 }
 
 impl Neighbour {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         // `cat` ends when this program does, whatever happens to it.
         let process = Command::new("unshare")
             .args(["-n", "cat"])
@@ -110,7 +110,7 @@ impl Neighbour {
 
     /// Makes a link from `name` here to the same name there, where it has an address fe80::`end`,
     /// and waits until it carries packets.
-    pub(super) async fn link(&self, name: &str, end: &str) {
+    pub(crate) async fn link(&self, name: &str, end: &str) {
         let there = self.process.id();
         ip(&format!(
             "link add name {name} type veth peer name {name} netns {there}"
@@ -126,7 +126,7 @@ impl Neighbour {
     }
 
     /// Calls `f` on a thread that is there.
-    pub(super) fn enter<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+    pub(crate) fn enter<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         let namespace = File::open(self.namespace()).unwrap();
         let inside = || {
             let kind = Some(LinkNameSpaceType::Network);
