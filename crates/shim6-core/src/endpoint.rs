@@ -144,10 +144,7 @@ impl Endpoint {
 
     /// Notes a payload packet on a context that waits for a sign of life.
     pub fn handle_payload_received(&mut self, now: Instant, tag: ContextTag) {
-        let found = self
-            .table
-            .by_local_tag(tag)
-            .and_then(|id| self.table.take(id));
+        let found = self.table.take_by_local_tag(tag);
         let Some(mut context) = found else { return };
         if context.state.has_peer() {
             self.with_reap(&mut context, now, |reap, cx| {

@@ -218,6 +218,11 @@ impl Table {
         self.by_local_tag.get(&tag).copied()
     }
 
+    /// Takes the context with this tag of ours out, as [`Self::take`] does.
+    pub(crate) fn take_by_local_tag(&mut self, tag: ContextTag) -> Option<Taken> {
+        self.take(self.by_local_tag(tag)?)
+    }
+
     pub(crate) fn by_nonce(&self, nonce: InitiatorNonce) -> Option<ContextId> {
         self.by_nonce.get(&nonce).copied()
     }

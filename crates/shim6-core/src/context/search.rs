@@ -157,10 +157,7 @@ impl Endpoint {
             return;
         };
         for tag in search.exploring {
-            let context = self
-                .table
-                .by_local_tag(tag)
-                .and_then(|id| self.table.take(id));
+            let context = self.table.take_by_local_tag(tag);
             if let Some((mut context, pair)) = context.zip(found) {
                 self.with_reap(&mut context, now, |reap, cx| {
                     reap.probe_found(pair, cx);
@@ -170,10 +167,7 @@ impl Endpoint {
             }
         }
         for (tag, since) in search.waiting {
-            let context = self
-                .table
-                .by_local_tag(tag)
-                .and_then(|id| self.table.take(id));
+            let context = self.table.take_by_local_tag(tag);
             if let Some(mut context) = context {
                 let heard = context.account.last_received().is_some_and(|at| at > since);
                 if !heard {

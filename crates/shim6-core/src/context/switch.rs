@@ -52,10 +52,7 @@ impl Endpoint {
         tag: ContextTag,
         to: Option<LocatorPair>,
     ) -> Result<LocatorPair, SwitchRefusal> {
-        let found = self
-            .table
-            .by_local_tag(tag)
-            .and_then(|id| self.table.take(id));
+        let found = self.table.take_by_local_tag(tag);
         let mut context = found.ok_or(SwitchRefusal::NoContext)?;
         let target = self.target_of(&mut context, to, now);
         if let Ok(target) = target {
