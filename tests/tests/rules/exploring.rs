@@ -7,7 +7,7 @@ use shim6_core::{Event, Instant, LocatorPair, ReapState, UlidPair};
 use shim6_wire::{Message, Probe, ProbeNonce, ProbeReport, ProbeState};
 use shimq_tests::secs;
 
-use crate::bench::{Line, Peer, Sent, Subject, left_on, probes, ulids};
+use crate::bench::{Line, Peer, Sent, Subject, left_on, probes, tagged, ulids};
 
 /// A context whose peer has fallen silent, and the probes sent so far.
 fn exploring() -> (Subject, UlidPair, Vec<Sent>) {
@@ -73,7 +73,7 @@ fn silence_of_which_only_a_counter_tells_has_the_pair_tested_once_an_answer_woul
     let (mut subject, ulids) = established(Duration::from_millis(30));
     for answered in [true, false] {
         subject.receive_payload(ulids);
-        subject.wait(Duration::from_millis(50));
+        subject.wait(Duration::from_millis(60));
         subject.send_payload(ulids);
         assert_eq!(subject.note_silence(ulids), [], "it may be under way");
         subject.wait(Duration::from_millis(10));
@@ -86,6 +86,39 @@ fn silence_of_which_only_a_counter_tells_has_the_pair_tested_once_an_answer_woul
             .any(|&(_, pair, _)| pair == ulids.into());
         assert_eq!(tested, !answered);
     }
+}
+
+#[test]
+fn a_counter_that_knows_nothing_of_tagged_payload_tells_of_no_silence() {
+    let (mut subject, ulids) = established(Duration::from_millis(10));
+    let pair = LocatorPair {
+        local: subject.address(1),
+        peer: ulids.peer,
+    };
+    let tag = subject.context(ulids).unwrap().local_tag;
+    for (wait, silent) in [(59, false), (60, true)] {
+        assert!(subject.receive(tagged(pair, tag)).0.is_some());
+        subject.wait(Duration::from_millis(wait));
+        subject.send_payload(ulids);
+        assert_eq!(!subject.note_silence(ulids).is_empty(), silent);
+    }
+}
+
+#[test]
+fn a_test_that_waits_for_an_answer_outlasts_the_keepalives_that_go_out_meanwhile() {
+    let (mut subject, ulids) = established(secs(10));
+    subject.receive_payload(ulids);
+    subject.wait(Duration::from_millis(60));
+    assert_eq!(
+        subject.note_silence(ulids),
+        [],
+        "an answer may be under way"
+    );
+    let sent = subject.wait(secs(31));
+    let keepalive = |sent: &Sent| matches!(sent.message, Message::Keepalive(_));
+    let first_probe = sent.iter().position(|sent| !keepalive(sent)).unwrap();
+    assert!(first_probe > 0);
+    assert_eq!(probes(&sent)[0].1, ulids.into());
 }
 
 //= https://www.rfc-editor.org/rfc/rfc5534#section-4.3

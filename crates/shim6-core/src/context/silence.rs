@@ -79,10 +79,7 @@ impl Endpoint {
     ///
     /// The account of the flow has to be up to date: what was heard since ends the silence.
     pub fn handle_unanswered(&mut self, now: Instant, tag: ContextTag, packet: &[u8]) {
-        let found = self
-            .table
-            .by_local_tag(tag)
-            .and_then(|id| self.table.take(id));
+        let found = self.table.take_by_local_tag(tag);
         let Some(mut context) = found else { return };
         let original = unmapped(packet, context.ulids);
         if context.state.has_peer() {
@@ -103,16 +100,15 @@ impl Endpoint {
         self.settle(context, now);
     }
 
-    /// Notes that payload was sent into silence of which no packet can be shown: a counter told.
+    /// Notes that payload was sent into silence of which no packet can be shown: a counter told, which knows
+    /// nothing of what arrives tagged.
     ///
     /// The account of the flow has to be up to date, as for [`Self::handle_unanswered`].
     pub fn handle_silence(&mut self, now: Instant, tag: ContextTag) {
-        let found = self
-            .table
-            .by_local_tag(tag)
-            .and_then(|id| self.table.take(id));
+        let found = self.table.take_by_local_tag(tag);
         let Some(mut context) = found else { return };
-        if context.state.has_peer() {
+        let silent = context.account.seen_since(now) >= self.config.suspicious_silence;
+        if context.state.has_peer() && silent {
             context.keep(now, None);
             self.suspect(&mut context, now);
         }
