@@ -238,8 +238,9 @@ impl Ruleset {
     /// Reads how much these contexts sent or received since they were added, into `out`, which is cleared first.
     /// Those that are not there are left out.
     ///
-    /// The kernel finds each of them by its key, which takes longer than its place in a short list, and not longer
-    /// the more there are; a dump looks for where it was, part by part, from the beginning.
+    /// The kernel looks for each by its key. That takes longer than to list a few one after the other, but no
+    /// longer the more there are; a dump, for each of its parts, counts from the beginning to where it was. A table
+    /// that is gone looks like one without them: [`Self::verify`] tells.
     ///
     /// # Errors
     ///

@@ -90,7 +90,8 @@ fn thousands_of_contexts_come_are_listed_and_go() {
     }
     let mut asked = pairs.clone();
     // In front of all, between them, and behind.
-    for index in [0, 700, 701, asked.len()] {
+    asked.push(host_and_peer());
+    for index in [701, 700, 0] {
         asked.insert(index, host_and_peer());
     }
     rules
