@@ -5,8 +5,8 @@
 //! packet received is unknown; they count as sent, then answered. So a failure is noticed at most one
 //! interval later than it would be if every packet were seen, and never where there is none.
 //!
-//! Few contexts are read all at once; of very many, each reading asks for those that follow the ones
-//! read last, so that none holds the daemon up, and the round takes longer the more there are.
+//! Of very many contexts each reading is of those that follow the ones read last, so that none holds the
+//! daemon up. Then an interval is the time until a context's next turn.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -36,41 +36,38 @@ const READ_AT_ONCE: usize = 4096;
 /// Of more, those that are read together. Asked for one by one, each takes 4 us however many there are.
 const READ_IN_TURN: usize = 1024;
 
-/// A context that the kernel counts, and what was last read of it.
+/// A context that the kernel counts, and what it had counted at the last reading.
 #[derive(Debug)]
 struct Counted {
     flow: Arc<Flow>,
-    /// Of what is not counted: none.
-    sent: Option<Count>,
-    received: Option<Count>,
+    /// `None` while it is not counted.
+    sent: Option<Total>,
+    received: Option<Total>,
 }
 
-/// What the kernel had counted at the last reading.
 #[derive(Clone, Copy, Debug, Default)]
-struct Count {
+struct Total {
     packets: u64,
     octets: u64,
 }
 
-impl Count {
-    /// Packets and octets since the last reading.
+impl Total {
+    /// The total is this now; returns what came since the last reading.
     fn advance(&mut self, count: &ContextCount) -> Self {
-        let last = std::mem::replace(
-            self,
-            Self {
-                packets: count.packets,
-                octets: count.octets,
-            },
-        );
+        let now = Self {
+            packets: count.packets,
+            octets: count.octets,
+        };
+        let last = std::mem::replace(self, now);
         Self {
-            packets: self.packets.saturating_sub(last.packets),
-            octets: self.octets.saturating_sub(last.octets),
+            packets: now.packets.saturating_sub(last.packets),
+            octets: now.octets.saturating_sub(last.octets),
         }
     }
 }
 
 impl Counted {
-    fn count(&mut self, direction: Direction) -> &mut Option<Count> {
+    fn total(&mut self, direction: Direction) -> &mut Option<Total> {
         match direction {
             Direction::Out => &mut self.sent,
             Direction::In => &mut self.received,
@@ -85,8 +82,6 @@ pub(crate) struct Reading {
     pub(crate) heard: Vec<Arc<Flow>>,
     /// The flows that sent into silence, of which no packet was shown.
     pub(crate) unanswered: Vec<Arc<Flow>>,
-    /// What the kernel has to count in another way from now on.
-    pub(crate) changes: Vec<Change>,
 }
 
 /// The contexts that the kernel counts.
@@ -94,7 +89,8 @@ pub(crate) struct Reading {
 pub(crate) struct KernelCounting {
     counted: BTreeMap<UlidPair, Counted>,
     busy: BusyContexts,
-    read_at: Instant,
+    /// When all were read at once, if that was the last reading.
+    all_read_at: Option<Instant>,
     /// The last one that was read, where not all are read at once.
     read_last: Option<UlidPair>,
     sent: Vec<ContextCount>,
@@ -115,17 +111,17 @@ impl KernelCounting {
     }
 
     /// Has a followed flow's packets counted from 0, or no more; what that changes.
-    pub(crate) fn count(
+    pub(crate) fn set_counted(
         &mut self,
         ulids: UlidPair,
         direction: Direction,
         wanted: bool,
     ) -> Option<Change> {
-        let count = self.counted.get_mut(&ulids)?.count(direction);
-        if wanted == count.is_some() {
+        let total = self.counted.get_mut(&ulids)?.total(direction);
+        if wanted == total.is_some() {
             return None;
         }
-        *count = wanted.then(Count::default);
+        *total = wanted.then(Total::default);
         Some(if wanted {
             self.begin(ulids, direction)
         } else {
@@ -135,7 +131,7 @@ impl KernelCounting {
 
     /// Follows a flow no more; what that changes.
     pub(crate) fn remove(&mut self, ulids: UlidPair) -> impl Iterator<Item = Change> {
-        let changes = BOTH.map(|direction| self.count(ulids, direction, false));
+        let changes = BOTH.map(|direction| self.set_counted(ulids, direction, false));
         self.counted.remove(&ulids);
         self.busy.remove(ulids);
         changes.into_iter().flatten()
@@ -147,8 +143,8 @@ impl KernelCounting {
         let mut changes = Vec::new();
         for (&ulids, counted) in &mut self.counted {
             for direction in BOTH {
-                if let Some(count) = counted.count(direction) {
-                    *count = Count::default();
+                if let Some(total) = counted.total(direction) {
+                    *total = Total::default();
                     changes.push(Change::Count(pair(ulids), direction));
                 }
             }
@@ -170,8 +166,8 @@ impl KernelCounting {
     /// reading is not accounted for: a few packets, of a flow of which more is known by then.
     fn begin_anew(&mut self, ulids: UlidPair) -> impl Iterator<Item = Change> {
         let changes = BOTH.map(|direction| {
-            let stop = self.count(ulids, direction, false)?;
-            let begin = self.count(ulids, direction, true)?;
+            let stop = self.set_counted(ulids, direction, false)?;
+            let begin = self.set_counted(ulids, direction, true)?;
             Some([stop, begin])
         });
         changes.into_iter().flatten().flatten()
@@ -186,12 +182,12 @@ impl KernelCounting {
         }
     }
 
-    fn are_few(&self) -> bool {
+    /// Whether reading them all is next to nothing.
+    pub(crate) fn are_few(&self) -> bool {
         self.counted.len() <= FEW
     }
 
-    /// Whether a reading is of all contexts.
-    pub(crate) fn are_read_at_once(&self) -> bool {
+    fn are_read_at_once(&self) -> bool {
         self.counted.len() <= READ_AT_ONCE
     }
 
@@ -200,7 +196,8 @@ impl KernelCounting {
         self.counted.is_empty()
     }
 
-    /// Reads the counters and updates the accounts. Who is busy stays as it is unless `may_change`.
+    /// Reads the counters and updates the accounts; returns also what the kernel has to count in another way from now
+    /// on, which is nothing unless it `may_change`.
     ///
     /// # Errors
     ///
@@ -210,39 +207,42 @@ impl KernelCounting {
         ruleset: &mut Ruleset,
         now: Instant,
         may_change: bool,
-    ) -> Result<Reading, RulesError> {
-        if self.are_read_at_once() {
+    ) -> Result<(Reading, Vec<Change>), RulesError> {
+        let elapsed = if self.are_read_at_once() {
             ruleset.read_contexts(Direction::Out, &mut self.sent)?;
             ruleset.read_contexts(Direction::In, &mut self.received)?;
+            self.all_read_at.replace(now).map(|last| now.since(last))
         } else {
             let next = self.next_to_read();
             self.read_these(ruleset, &next)?;
-        }
-        let elapsed = now.since(std::mem::replace(&mut self.read_at, now));
+            self.all_read_at = None;
+            None
+        };
         self.note_sent(now);
         let may_begin = may_change && self.are_few();
-        let (mut reading, busy) = self.note_received(now, may_begin.then_some(elapsed));
+        let (mut reading, busy) = self.note_received(now, elapsed.filter(|_| may_begin));
+        let mut changes = Vec::new();
         for ulids in busy {
-            reading.changes.extend(self.begin_anew(ulids));
+            changes.extend(self.begin_anew(ulids));
         }
         if may_change {
-            self.dismiss(now, &mut reading);
+            self.dismiss(now, &mut reading, &mut changes);
         }
-        Ok(reading)
+        Ok((reading, changes))
     }
 
-    /// The same for a single context, and nothing changes but its account.
+    /// Reads the counters of these contexts and updates their accounts.
     ///
     /// # Errors
     ///
     /// What keeps one from reading.
-    pub(crate) fn poll_one(
+    pub(crate) fn poll_these(
         &mut self,
         ruleset: &mut Ruleset,
-        ulids: UlidPair,
+        contexts: &[UlidPair],
         now: Instant,
     ) -> Result<Reading, RulesError> {
-        self.read_these(ruleset, &[ulids])?;
+        self.read_these(ruleset, contexts)?;
         self.note_sent(now);
         Ok(self.note_received(now, None).0)
     }
@@ -273,7 +273,7 @@ impl KernelCounting {
                 .iter()
                 .filter(|&ulids| {
                     let counted = self.counted.get_mut(ulids);
-                    counted.is_some_and(|counted| counted.count(direction).is_some())
+                    counted.is_some_and(|counted| counted.total(direction).is_some())
                 })
                 .map(|&ulids| pair(ulids))
                 .collect();
@@ -296,7 +296,7 @@ impl KernelCounting {
             let Some(sent) = &mut counted.sent else {
                 continue;
             };
-            let Count { packets, octets } = sent.advance(count);
+            let Total { packets, octets } = sent.advance(count);
             if packets > 0 {
                 counted.flow.account.sent(now, packets, octets);
                 self.busy.note_sent(ulids, packets, octets);
@@ -320,7 +320,7 @@ impl KernelCounting {
             let Some(received) = &mut counted.received else {
                 continue;
             };
-            let Count { packets, octets } = received.advance(count);
+            let Total { packets, octets } = received.advance(count);
             if packets > 0 {
                 counted.flow.account.received(now, packets, octets);
                 if counted.flow.exploring.awaits_life() {
@@ -338,10 +338,10 @@ impl KernelCounting {
     }
 
     /// Ends it for busy contexts that are heard too little.
-    fn dismiss(&mut self, now: Instant, reading: &mut Reading) {
+    fn dismiss(&mut self, now: Instant, reading: &mut Reading, changes: &mut Vec<Change>) {
         for dismissed in self.busy.dismiss(self.are_few(), now) {
             let ulids = dismissed.ulids;
-            reading.changes.extend(self.begin_anew(ulids));
+            changes.extend(self.begin_anew(ulids));
             if dismissed.is_unanswered {
                 let counted = self.counted.get(&ulids);
                 let flow = counted.map(|counted| Arc::clone(&counted.flow));

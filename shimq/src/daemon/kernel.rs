@@ -4,7 +4,7 @@
 //! else may take the rules away at any time; that ends nothing. Packets then pass as if there were no
 //! shimq, and [`Kernel::mend`] brings the rules back with all that was in them.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,12 @@ const POLL_SHARE: u32 = 10;
 /// How old the accounts may be when a decision hangs on them.
 const FRESH: Duration = Duration::from_millis(5);
 
+/// For how long decisions hang on a context of which a packet was shown that went into silence.
+const DOUBTED: Duration = Duration::from_secs(1);
+
+/// Accounts brought up to date before a decision, at most: a tenth of the time that they stay fresh.
+const PRESSING_MAX: usize = 128;
+
 /// The ruleset in force, and what is in its sets.
 pub(crate) struct Kernel {
     owner: RulesetOwner,
@@ -52,8 +58,11 @@ pub(crate) struct Kernel {
     remapped: Vec<(UlidPair, bool)>,
     /// Contexts whose REAP waits for a sign of life.
     watched: HashSet<UlidPair>,
+    /// Contexts of which a packet was shown that went into silence, and when that was last.
+    doubted: HashMap<UlidPair, Instant>,
     changes: Vec<Change>,
-    polled_at: Instant,
+    /// When the accounts that decisions hang on were brought up to date.
+    freshened_at: Instant,
     /// When the counters are read unless somebody asks, and before when they are not.
     next_poll: Instant,
     no_poll_before: Instant,
@@ -78,8 +87,9 @@ impl Kernel {
             forks: BTreeSet::new(),
             remapped: Vec::new(),
             watched: HashSet::new(),
+            doubted: HashMap::new(),
             changes: Vec::new(),
-            polled_at: Instant::default(),
+            freshened_at: Instant::default(),
             next_poll: Instant::default(),
             no_poll_before: Instant::default(),
             polls: 0,
@@ -111,46 +121,68 @@ impl Kernel {
         self.counts_something().then_some(self.next_poll)
     }
 
-    /// Reads the counters into the accounts; says what that showed, of which the changes are made.
+    /// Reads the counters into the accounts.
     pub(crate) fn poll_counters(&mut self, now: Instant) -> Reading {
         if now < self.no_poll_before {
             return Reading::default();
         }
         self.next_poll = now + self.counting.interval();
-        self.polled_at = now;
+        if self.counting.are_few() {
+            self.freshened_at = now;
+        }
         // Counters begin at zero again where that changes, so it is done at once, and not in between.
         let may_change = self.changes.is_empty();
-        let mut reading =
+        let (reading, changes) =
             self.read_counters(|counting, ruleset| counting.poll(ruleset, now, may_change));
         // With very many contexts reading takes long: then it is done less often.
         self.no_poll_before = now + clock::now().since(now) * POLL_SHARE;
         self.next_poll = self.next_poll.max(self.no_poll_before);
         if may_change {
-            self.changes = std::mem::take(&mut reading.changes);
+            self.changes = changes;
             self.commit();
         }
         reading
     }
 
-    /// Brings the account of one context up to date.
-    pub(crate) fn poll_counter(&mut self, ulids: UlidPair, now: Instant) -> Reading {
-        if self.counting.are_read_at_once() {
-            return self.freshen_counters(now);
+    /// Before a decision hangs on what was heard last: brings those accounts up to date on which it may.
+    pub(crate) fn freshen_counters(&mut self, now: Instant) -> Reading {
+        if !self.counts_something() || now.since(self.freshened_at) < FRESH {
+            return Reading::default();
         }
-        self.read_counters(|counting, ruleset| counting.poll_one(ruleset, ulids, now))
+        if self.counting.are_few() {
+            return self.poll_counters(now);
+        }
+        self.freshened_at = now;
+        self.doubted
+            .retain(|_, shown_at| now.since(*shown_at) < DOUBTED);
+        let pressing = self.watched.iter().chain(self.doubted.keys());
+        let pressing: Vec<_> = pressing.copied().take(PRESSING_MAX).collect();
+        self.read_counters(|counting, ruleset| counting.poll_these(ruleset, &pressing, now))
     }
 
-    fn read_counters(
-        &mut self,
-        read: impl FnOnce(&mut KernelCounting, &mut Ruleset) -> Result<Reading, RulesError>,
-    ) -> Reading {
-        let Some(ruleset) = &mut self.ruleset else {
+    /// The same for a context of which a packet was shown that went into silence.
+    pub(crate) fn freshen_counter(&mut self, ulids: UlidPair, now: Instant) -> Reading {
+        if !self.counts_something() || self.counting.are_few() {
+            return self.freshen_counters(now);
+        }
+        let shown_before = self.doubted.insert(ulids, now);
+        if shown_before.is_some_and(|before| now.since(before) < FRESH) {
             return Reading::default();
+        }
+        self.read_counters(|counting, ruleset| counting.poll_these(ruleset, &[ulids], now))
+    }
+
+    fn read_counters<R: Default>(
+        &mut self,
+        read: impl FnOnce(&mut KernelCounting, &mut Ruleset) -> Result<R, RulesError>,
+    ) -> R {
+        let Some(ruleset) = &mut self.ruleset else {
+            return R::default();
         };
         self.polls += 1;
         read(&mut self.counting, ruleset).unwrap_or_else(|error| {
             self.lose(&error);
-            Reading::default()
+            R::default()
         })
     }
 
@@ -180,25 +212,19 @@ impl Kernel {
 
     /// Puts into fresh sets what was in the old ones.
     fn refill(&mut self) {
-        self.changes = self.counting.begin_all_anew();
+        // Without those that come first, control messages would be answered by the kernel.
         let identities = self.identities.iter();
+        self.changes = identities
+            .map(|&address| Change::AddIdentity(address))
+            .collect();
+        let queued = self.queued.iter();
         self.changes
-            .extend(identities.map(|&address| Change::AddIdentity(address)));
-        self.changes
-            .extend(self.queued.iter().map(|&ulids| Change::Map(pair(ulids))));
+            .extend(queued.map(|&ulids| Change::Map(pair(ulids))));
         let forks = self.forks.iter();
         self.changes
             .extend(forks.map(|&(mark, ulids)| Change::Fork(mark, pair(ulids))));
+        self.changes.extend(self.counting.begin_all_anew());
         self.commit();
-    }
-
-    /// Reads the counters if the accounts lag behind them by more than a decision may.
-    pub(crate) fn freshen_counters(&mut self, now: Instant) -> Reading {
-        if self.counts_something() && now.since(self.polled_at) >= FRESH {
-            self.poll_counters(now)
-        } else {
-            Reading::default()
-        }
     }
 
     /// Whether some context's REAP waits for a sign of life.
@@ -248,8 +274,10 @@ impl Kernel {
             self.decline(flow.ulids);
         } else {
             self.counting.set(flow);
-            let received = self.counting.count(flow.ulids, Direction::In, true);
-            let sent = self.counting.count(flow.ulids, Direction::Out, !is_queued);
+            let received = self.counting.set_counted(flow.ulids, Direction::In, true);
+            let sent = self
+                .counting
+                .set_counted(flow.ulids, Direction::Out, !is_queued);
             self.changes.extend([received, sent].into_iter().flatten());
         }
         if flow.exploring.awaits_life() {
@@ -276,6 +304,7 @@ impl Kernel {
         self.unmap(flow.ulids);
         self.changes.extend(self.counting.remove(flow.ulids));
         self.watched.remove(&flow.ulids);
+        self.doubted.remove(&flow.ulids);
     }
 
     /// Has packets with the mark of a fork queued, or no more; the queue thread knows the fork by then.

@@ -276,7 +276,7 @@ impl Daemon {
             }
             FromQueue::Unanswered(tag, packet) => {
                 if let Some(ulids) = self.endpoint.ulids(tag) {
-                    let reading = self.kernel.poll_counter(ulids, now);
+                    let reading = self.kernel.freshen_counter(ulids, now);
                     self.handle_reading(now, reading);
                 }
                 self.endpoint.handle_unanswered(now, tag, &packet);
@@ -302,7 +302,6 @@ impl Daemon {
         }
     }
 
-    /// Before a decision hangs on what was heard last: the counters as they are now.
     fn freshen_counters(&mut self, now: Instant) {
         let reading = self.kernel.freshen_counters(now);
         self.handle_reading(now, reading);

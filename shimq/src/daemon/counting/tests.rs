@@ -6,6 +6,7 @@ use std::net::{Ipv6Addr, UdpSocket};
 use shim6_core::{Exploring, Path, Tagged};
 use shim6_wire::ContextTag;
 use shimq_netfilter::rules::RulesetConfig;
+use shimq_testbed::uninterrupted;
 
 use super::*;
 use crate::host::tests::namespace::{Neighbour, alone, ip};
@@ -54,12 +55,12 @@ fn of_very_many_contexts_each_has_its_turn_and_none_has_two_in_a_reading() {
 fn what_changes_the_counting_is_told_once() {
     let mut counting = KernelCounting::default();
     let flow = flow(1);
-    let mut count = |wanted| counting.count(flow.ulids, Direction::In, wanted);
+    let mut count = |wanted| counting.set_counted(flow.ulids, Direction::In, wanted);
     assert_eq!(count(true), None, "it is not followed");
     counting.set(&flow);
     let begin = Change::Count(pair(flow.ulids), Direction::In);
     let stop = Change::StopCounting(pair(flow.ulids), Direction::In);
-    let mut count = |wanted| counting.count(flow.ulids, Direction::In, wanted);
+    let mut count = |wanted| counting.set_counted(flow.ulids, Direction::In, wanted);
     assert_eq!(count(true), Some(begin));
     assert_eq!(count(true), None);
     assert_eq!(count(false), Some(stop));
@@ -90,7 +91,7 @@ fn what_the_kernel_counts_of_very_many_contexts_is_accounted_for() {
         let mut changes = vec![Change::AddIdentity(local)];
         for flow in &flows {
             counting.set(flow);
-            changes.extend(counting.count(flow.ulids, Direction::Out, true));
+            changes.extend(counting.set_counted(flow.ulids, Direction::Out, true));
         }
         for changes in changes.chunks(512) {
             ruleset.apply(changes).unwrap();
@@ -110,7 +111,9 @@ fn what_the_kernel_counts_of_very_many_contexts_is_accounted_for() {
 
         let last = flows.last().unwrap();
         socket.send_to(b"again", (last.ulids.peer, 9)).unwrap();
-        counting.poll_one(&mut ruleset, last.ulids, now).unwrap();
+        counting
+            .poll_these(&mut ruleset, &[last.ulids], now)
+            .unwrap();
         assert_eq!(last.account.packets(), (2, 0));
         assert_eq!(accounted().count(), flows.len() - 1);
     });
@@ -129,14 +132,18 @@ fn a_context_is_busy_until_it_is_heard_less_and_data_without_an_answer_is_told_o
         let mut counting = KernelCounting::default();
         counting.set(&flow);
         let mut changes = vec![Change::AddIdentity(local)];
-        changes.extend(BOTH.map(|direction| counting.count(flow.ulids, direction, true).unwrap()));
+        changes.extend(
+            BOTH.map(|direction| counting.set_counted(flow.ulids, direction, true).unwrap()),
+        );
         ruleset.apply(&changes).unwrap();
         let here = UdpSocket::bind((local, 0)).unwrap();
+        here.set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         let there = neighbour.enter(|| UdpSocket::bind((peer, 0)).unwrap());
         let hear = |packets| {
             for _ in 0..packets {
                 there.send_to(b"short", here.local_addr().unwrap()).unwrap();
-                here.recv(&mut [0; 64]).unwrap();
+                uninterrupted(|| here.recv(&mut [0; 64])).unwrap();
             }
         };
         let send = |octets: usize| {
@@ -146,9 +153,9 @@ fn a_context_is_busy_until_it_is_heard_less_and_data_without_an_answer_is_told_o
         let mut now = Instant::from_micros(1_000_000);
         let mut read = || {
             now = now + SHORT_INTERVAL;
-            let reading = counting.poll(&mut ruleset, now, true).unwrap();
-            ruleset.apply(&reading.changes).unwrap();
-            let has = |wanted: fn(&Change) -> bool| reading.changes.iter().any(wanted);
+            let (reading, changes) = counting.poll(&mut ruleset, now, true).unwrap();
+            ruleset.apply(&changes).unwrap();
+            let has = |wanted: fn(&Change) -> bool| changes.iter().any(wanted);
             let begins = has(|change| matches!(change, Change::CountOnly(..)));
             let ends = has(|change| matches!(change, Change::Count(..)));
             (begins, ends, reading.unanswered.len())
