@@ -157,6 +157,9 @@ impl Kernel {
             .retain(|_, shown_at| now.since(*shown_at) < DOUBTED);
         let pressing = self.watched.iter().chain(self.doubted.keys());
         let pressing: Vec<_> = pressing.copied().take(PRESSING_MAX).collect();
+        if pressing.is_empty() {
+            return Reading::default();
+        }
         self.read_counters(|counting, ruleset| counting.poll_these(ruleset, &pressing, now))
     }
 
