@@ -25,7 +25,7 @@ const DECLINED: Duration = Duration::from_secs(60);
 const TRANSACTION_MAX: usize = 512;
 
 /// Reading the counters may take this part of the daemon's time.
-const POLL_SHARE: u32 = 10;
+const POLL_SHARE: u32 = 20;
 
 /// How old the accounts may be when a decision hangs on them.
 const FRESH: Duration = Duration::from_millis(5);
