@@ -246,6 +246,28 @@ fn back_on_the_ulids_payload_is_left_alone() {
     assert_eq!(left_on(&subject.send_payload(ulids)), (ulids.into(), None));
 }
 
+/// Each packet that is shown has the pair tested later than the one before, and puts all timeouts off.
+#[test]
+fn a_better_pair_is_looked_for_in_the_midst_of_a_conversation_that_is_shown() {
+    let (mut subject, ulids) = established(secs(10));
+    subject.send_payload(ulids);
+    let sent = subject.wait(secs(30));
+    let (_, pair, probed) = explored(&sent, ulids.into())[0].clone();
+    let found = probe(&subject, ProbeState::InboundOk, vec![probed.sent[0]]);
+    subject.hear(pair, &found);
+    let tag = subject.context(ulids).unwrap().local_tag;
+    let mut sent = Vec::new();
+    for _ in 0..700 {
+        subject.receive(tagged(pair, tag));
+        sent.extend(subject.wait(Duration::from_millis(100)));
+        let packet = subject.send_payload(ulids);
+        assert_eq!(left_on(&packet).0, pair);
+        sent.extend(subject.note_unanswered(ulids, &packet));
+    }
+    let asked: Vec<_> = probes(&sent).iter().map(|&(_, pair, _)| pair).collect();
+    assert!(asked.contains(&ulids.into()), "{asked:?}");
+}
+
 //= https://www.rfc-editor.org/rfc/rfc5534#section-5.2
 //= type=test
 //= id=R-027,R-028

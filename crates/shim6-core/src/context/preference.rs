@@ -174,7 +174,8 @@ impl Endpoint {
     /// like better, or of two that they like alike the ULIDs themselves, which need no mapping.
     pub(crate) fn return_if_better(&mut self, context: &mut Context, now: Instant) {
         let used = now.since(context.last_used()) < self.config.return_interval;
-        if !used || !context.stay.look(&self.config, now) {
+        let settled = context.reap.state() == reap::State::Operational;
+        if !used || !settled || !context.stay.look(&self.config, now) {
             return;
         }
         let ulids = LocatorPair::from(context.ulids);
@@ -182,9 +183,7 @@ impl Endpoint {
         let better = context.better_pair(rank, &mut self.rng);
         let follows = context.stay.follows_peer();
         let better = better.filter(|&pair| !follows || pair == context.inbound);
-        if let Some(better) = better
-            && context.reap.state() == reap::State::Operational
-        {
+        if let Some(better) = better {
             context.stay.returning(now);
             self.with_reap(context, now, |reap, cx| {
                 reap.try_pair(better, Cause::Preference, cx)

@@ -96,6 +96,8 @@ impl Endpoint {
                     self.suspect(&mut context, now);
                 }
             }
+            // Where each packet is shown, each puts the next timeout off.
+            self.return_if_better(&mut context, now);
         }
         self.settle(context, now);
     }

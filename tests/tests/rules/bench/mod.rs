@@ -185,6 +185,13 @@ impl Subject {
         self.take()
     }
 
+    /// A packet is shown as sent into silence; returns what is sent for it.
+    pub(crate) fn note_unanswered(&mut self, ulids: UlidPair, packet: &[u8]) -> Vec<Sent> {
+        let tag = self.context(ulids).unwrap().local_tag;
+        self.endpoint.handle_unanswered(self.now, tag, packet);
+        self.take()
+    }
+
     /// Forks a context; returns what is sent for it.
     pub(crate) fn fork(
         &mut self,
