@@ -303,45 +303,12 @@ impl Socket {
         }
     }
 
-    /// Sends the dump request in `request` and hands every answering message to `each`.
+    /// Sends `request`, which is for a dump or asks for an acknowledgement, and hands every message of the answer to
+    /// `each`.
     ///
     /// # Errors
     ///
-    /// The kernel's refusal; `Interrupted` if the tables changed meanwhile, after which the dump must be repeated.
-    pub(crate) fn dump(
-        &self,
-        request: &[u8],
-        buf: &mut [u8],
-        mut each: impl FnMut(Message<'_>),
-    ) -> io::Result<()> {
-        self.send(&[io::IoSlice::new(request)])?;
-        let mut interrupted = false;
-        // The kernel prepares the next part of a dump while the last one is received: nothing to wait for.
-        while let Some(datagram) = self.receive(buf)? {
-            for message in messages(datagram) {
-                interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
-                if message.kind == NLMSG_DONE {
-                    return if interrupted {
-                        Err(io::ErrorKind::Interrupted.into())
-                    } else {
-                        Ok(())
-                    };
-                }
-                match message.answer() {
-                    Some(Answer { errno: 0, .. }) => {}
-                    Some(Answer { errno, .. }) => return Err(io::Error::from_raw_os_error(errno)),
-                    None => each(message),
-                }
-            }
-        }
-        Err(io::ErrorKind::UnexpectedEof.into())
-    }
-
-    /// Sends `request`, which asks for an acknowledgement, and hands every message that comes before that to `each`.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's refusal.
+    /// The kernel's refusal; `Interrupted` if the tables changed during a dump, which must then be repeated.
     pub(crate) fn ask(
         &self,
         request: &[u8],
@@ -349,14 +316,24 @@ impl Socket {
         mut each: impl FnMut(Message<'_>),
     ) -> io::Result<()> {
         send(self, request)?;
-        // The kernel has answered by now.
+        let mut interrupted = false;
+        // The kernel prepares the next part of a dump while the last one is received: nothing to wait for.
         while let Some(datagram) = self.receive(buf)? {
             for message in messages(datagram) {
-                match message.answer() {
-                    Some(Answer { errno: 0, .. }) => return Ok(()),
-                    Some(Answer { errno, .. }) => return Err(io::Error::from_raw_os_error(errno)),
-                    None => each(message),
-                }
+                interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
+                let errno = match message.answer() {
+                    Some(answer) => answer.errno,
+                    None if message.kind == NLMSG_DONE => 0,
+                    None => {
+                        each(message);
+                        continue;
+                    }
+                };
+                return match errno {
+                    0 if interrupted => Err(io::ErrorKind::Interrupted.into()),
+                    0 => Ok(()),
+                    errno => Err(io::Error::from_raw_os_error(errno)),
+                };
             }
         }
         Err(io::ErrorKind::UnexpectedEof.into())

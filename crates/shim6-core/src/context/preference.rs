@@ -174,8 +174,8 @@ impl Endpoint {
     /// like better, or of two that they like alike the ULIDs themselves, which need no mapping.
     pub(crate) fn return_if_better(&mut self, context: &mut Context, now: Instant) {
         let used = now.since(context.last_used()) < self.config.return_interval;
-        let settled = context.reap.state() == reap::State::Operational;
-        if !used || !settled || !context.stay.look(&self.config, now) {
+        let operational = context.reap.state() == reap::State::Operational;
+        if !used || !operational || !context.stay.look(&self.config, now) {
             return;
         }
         let ulids = LocatorPair::from(context.ulids);

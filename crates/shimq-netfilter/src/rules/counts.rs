@@ -22,20 +22,11 @@ pub(super) fn read_contexts(
     direction: Direction,
     out: &mut Vec<ContextCount>,
 ) -> Result<(), RulesError> {
-    let mut request = Vec::new();
-    Builder::new(
-        &mut request,
-        wire::GETSETELEM,
-        NLM_F_DUMP,
-        0,
-        wire::NFPROTO_IPV6,
-        0,
-    )
-    .name(wire::NFTA_SET_ELEM_LIST_TABLE, TABLE)
-    .name(wire::NFTA_SET_ELEM_LIST_SET, direction.set().as_c_str());
+    let mut octets = Vec::new();
+    request(&mut octets, NLM_F_DUMP, direction, &[]);
     listing::repeat_if_interrupted(|| {
         out.clear();
-        socket.dump(&request, buf, |message| take_counts(&message, out))
+        socket.ask(&octets, buf, |message| take_counts(&message, out))
     })
 }
 
@@ -48,28 +39,14 @@ pub(super) fn read_these_contexts(
     out: &mut Vec<ContextCount>,
 ) -> Result<(), RulesError> {
     out.clear();
-    let mut request = Vec::new();
+    let mut octets = Vec::new();
     for pairs in pairs.chunks(ASKED_AT_ONCE) {
         let mut rest = pairs;
         while !rest.is_empty() {
-            request.clear();
-            Builder::new(
-                &mut request,
-                wire::GETSETELEM,
-                NLM_F_ACK,
-                0,
-                wire::NFPROTO_IPV6,
-                0,
-            )
-            .name(wire::NFTA_SET_ELEM_LIST_TABLE, TABLE)
-            .name(wire::NFTA_SET_ELEM_LIST_SET, direction.set().as_c_str())
-            .nest(wire::NFTA_SET_ELEM_LIST_ELEMENTS, |list| {
-                for pair in rest {
-                    Element::Pair(*pair).write(list);
-                }
-            });
+            octets.clear();
+            request(&mut octets, NLM_F_ACK, direction, rest);
             let before = out.len();
-            match socket.ask(&request, buf, |message| take_counts(&message, out)) {
+            match socket.ask(&octets, buf, |message| take_counts(&message, out)) {
                 Ok(()) => break,
                 // The kernel ends at the first that is not there.
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
@@ -81,6 +58,21 @@ pub(super) fn read_these_contexts(
         }
     }
     Ok(())
+}
+
+/// Writes the request for the counters of these elements, or of all where there are none.
+fn request(octets: &mut Vec<u8>, flags: u16, direction: Direction, pairs: &[AddressPair]) {
+    let mut request = Builder::new(octets, wire::GETSETELEM, flags, 0, wire::NFPROTO_IPV6, 0);
+    request
+        .name(wire::NFTA_SET_ELEM_LIST_TABLE, TABLE)
+        .name(wire::NFTA_SET_ELEM_LIST_SET, direction.set().as_c_str());
+    if !pairs.is_empty() {
+        request.nest(wire::NFTA_SET_ELEM_LIST_ELEMENTS, |list| {
+            for pair in pairs {
+                Element::Pair(*pair).write(list);
+            }
+        });
+    }
 }
 
 /// Takes what `message` tells of elements.

@@ -68,7 +68,7 @@ impl Listing {
             for kind in [wire::GETTABLE, wire::GETCHAIN, wire::GETSET, wire::GETRULE] {
                 let mut request = Vec::new();
                 Builder::new(&mut request, kind, NLM_F_DUMP, 0, wire::NFPROTO_IPV6, 0);
-                socket.dump(&request, buf, |message| listing.note(&message))?;
+                socket.ask(&request, buf, |message| listing.note(&message))?;
             }
             Ok(())
         })?;
