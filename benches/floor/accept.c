@@ -16,7 +16,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: accept LOCAL PEER\n");
 		return 2;
 	}
-	int fd = queue_open(COPY, true, true);
+	int fd = queue_open(COPY, true, true, AMPLE);
 	rule_load(&local, &peer, PLAIN);
 	say_ready();
 

@@ -28,9 +28,15 @@ enum arriving {
 /* Queues what is sent from `local` to `peer`, and what arrives as `arriving` says. */
 void rule_load(const struct in6_addr *local, const struct in6_addr *peer, enum arriving arriving);
 
+/* What a queue has room for. */
+enum room {
+	AS_GIVEN, /* what the system gives to whoever does not ask */
+	AMPLE,    /* 8 MiB of buffers, 8192 packets: no burst of one flow overruns it */
+};
+
 /* Binds the queue and returns its socket: `copy` octets of each packet; `gso`: whole segmented
  * packets; `fail_open`: a full queue lets packets pass. */
-int queue_open(uint32_t copy, bool gso, bool fail_open);
+int queue_open(uint32_t copy, bool gso, bool fail_open, enum room room);
 
 struct packet {
 	uint32_t id; /* in network order */

@@ -58,18 +58,24 @@ static void configure(int fd, uint16_t attr, const void *value, size_t len)
 	}
 }
 
-int queue_open(uint32_t copy, bool gso, bool fail_open)
+/* Beyond the system's limit where we may, up to it where not. */
+static void enlarge_buffers(int fd)
+{
+	int buffer = 8 << 20;
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer)) < 0)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof(buffer)) < 0)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
+}
+
+int queue_open(uint32_t copy, bool gso, bool fail_open, enum room room)
 {
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
 	struct sockaddr_nl self = { .nl_family = AF_NETLINK };
 	if (fd < 0 || bind(fd, (struct sockaddr *)&self, sizeof(self)) < 0)
 		die("open a netlink socket");
-	int buffer = 8 << 20;
-	/* Beyond the limit where we may, up to it where not. */
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer)) < 0)
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof(buffer));
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof(buffer)) < 0)
-		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
+	if (room == AMPLE)
+		enlarge_buffers(fd);
 
 	struct nfqnl_msg_config_cmd bind_it = { .command = NFQNL_CFG_CMD_BIND };
 	configure(fd, NFQA_CFG_CMD, &bind_it, sizeof(bind_it));
@@ -95,8 +101,10 @@ int queue_open(uint32_t copy, bool gso, bool fail_open)
 	};
 	if (send(fd, &request, sizeof(request), 0) < 0)
 		die("set the queue's flags");
-	uint32_t max_len = htonl(8192);
-	configure(fd, NFQA_CFG_QUEUE_MAXLEN, &max_len, sizeof(max_len));
+	if (room == AMPLE) {
+		uint32_t max_len = htonl(8192);
+		configure(fd, NFQA_CFG_QUEUE_MAXLEN, &max_len, sizeof(max_len));
+	}
 	return fd;
 }
 

@@ -1,10 +1,11 @@
-/* rewrite naive|packed LOCAL PEER LOCAL-LOCATOR PEER-LOCATOR: what shimq does to mapped packets,
+/* rewrite naive|buffered|packed LOCAL PEER LOCAL-LOCATOR PEER-LOCATOR: what shimq does to mapped packets,
  * for one pair of addresses and without looking.
  *
  * Sent: locators for addresses, and 8 octets of next header 140 behind the IPv6 header. Received:
- * the reverse. "naive" takes one packet and sends one verdict at a time, as most programs do;
- * "packed" drains with recvmmsg and sends all verdicts in one sendmsg, whose parts point into the
- * receive buffer. */
+ * the reverse. "naive" takes one packet and sends one verdict at a time, with the room that the system
+ * gives, as most programs do; "buffered" is the same with ample room, which takes knowing about it;
+ * "packed" besides drains with recvmmsg and sends all verdicts in one sendmsg, whose parts point
+ * into the receive buffer. */
 #define _GNU_SOURCE
 #include "floor.h"
 
@@ -53,7 +54,7 @@ static void rewrite(struct packet *packet, const struct mapping *mapping)
 	packet->octets = octets;
 }
 
-static void serve_naive(int fd, uint8_t *buffer, const struct mapping *mapping)
+static void serve_one_by_one(int fd, uint8_t *buffer, const struct mapping *mapping)
 {
 	for (;;) {
 		ssize_t len = recv(fd, buffer, SLOT, 0);
@@ -111,15 +112,16 @@ int main(int argc, char **argv)
 	struct in6_addr *addresses[] = {
 		&mapping.ulids[0], &mapping.ulids[1], &mapping.locators[0], &mapping.locators[1],
 	};
-	bool packed = argc > 1 && strcmp(argv[1], "packed") == 0;
-	bool ok = argc == 6 && (packed || strcmp(argv[1], "naive") == 0);
+	const char *how = argc > 1 ? argv[1] : "";
+	bool packed = strcmp(how, "packed") == 0, naive = strcmp(how, "naive") == 0;
+	bool ok = argc == 6 && (packed || naive || strcmp(how, "buffered") == 0);
 	for (int i = 0; ok && i < 4; i++)
 		ok = inet_pton(AF_INET6, argv[i + 2], addresses[i]) == 1;
 	if (!ok) {
-		fprintf(stderr, "usage: rewrite naive|packed LOCAL PEER LOCAL-LOCATOR PEER-LOCATOR\n");
+		fprintf(stderr, "usage: rewrite naive|buffered|packed LOCAL PEER LOCAL-LOCATOR PEER-LOCATOR\n");
 		return 2;
 	}
-	int fd = queue_open(COPY, false, false);
+	int fd = queue_open(COPY, false, false, naive ? AS_GIVEN : AMPLE);
 	rule_load(&mapping.ulids[0], &mapping.ulids[1], TAGGED);
 	uint8_t *slots = aligned_alloc(64, (size_t)BATCH * SLOT);
 	if (!slots)
@@ -128,5 +130,5 @@ int main(int argc, char **argv)
 	if (packed)
 		serve_packed(fd, slots, &mapping);
 	else
-		serve_naive(fd, slots, &mapping);
+		serve_one_by_one(fd, slots, &mapping);
 }

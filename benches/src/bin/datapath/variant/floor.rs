@@ -22,6 +22,7 @@ pub(crate) struct Floors {
 pub(super) enum Kind {
     Accept,
     RewritePacked,
+    RewriteBuffered,
     RewriteNaive,
 }
 
@@ -83,6 +84,7 @@ pub(super) fn set_up<'n>(
         let (program, how) = match kind {
             Kind::Accept => (&floors.accept, None),
             Kind::RewritePacked => (&floors.rewrite, Some("packed")),
+            Kind::RewriteBuffered => (&floors.rewrite, Some("buffered")),
             Kind::RewriteNaive => (&floors.rewrite, Some("naive")),
         };
         let mut command = stage.host(side).command(program)?;

@@ -37,10 +37,14 @@ pub(crate) enum Variant {
     Unmapped,
     /// The same, but every packet is queued.
     QueueAll,
+    /// The same over the crate nfq: a packet, a verdict.
+    QueueAllPlain,
     /// The best loop in C that accepts every packet.
     BestAccept,
     /// A context on other locators: every packet is rewritten, on both hosts.
     Mapped,
+    /// The same over the crate nfq.
+    MappedPlain,
     /// The same, mapped by the kernel: BPF programs behind a device pair, fed by the daemons.
     MappedByKernel,
     /// These programs without the daemons.
@@ -49,8 +53,10 @@ pub(crate) enum Variant {
     SingleSegments,
     /// The best loop in C that rewrites every packet, on both hosts.
     BestRewrite,
-    /// The usual loop in C: a packet, a verdict.
+    /// The usual loop in C: a packet, a verdict, and the buffers that the system gives.
     NaiveRewrite,
+    /// The same with buffers that no burst overruns.
+    BufferedRewrite,
     /// nft rules that exchange the addresses, on both hosts.
     NftAddresses,
     /// SRv6 inline: the kernel inserts a header that it can segment.
@@ -62,16 +68,19 @@ pub(crate) enum Variant {
 impl Variant {
     /// In the order in which they are measured and shown: what is compared most closely stands side by
     /// side.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::NoRules,
         Self::Unmapped,
         Self::NoContext,
         Self::IdleRules,
+        Self::QueueAllPlain,
         Self::QueueAll,
         Self::BestAccept,
         Self::BestRewrite,
         Self::Mapped,
         Self::NaiveRewrite,
+        Self::BufferedRewrite,
+        Self::MappedPlain,
         Self::SingleSegments,
         Self::MappedByKernel,
         Self::Rewriter,
@@ -87,13 +96,16 @@ impl Variant {
             Self::NoContext => "shimq, no context",
             Self::Unmapped => "shimq, unmapped context",
             Self::QueueAll => "shimq, queue-all, unmapped",
+            Self::QueueAllPlain => "shimq, queue-all, plain backend",
             Self::BestAccept => "best accept loop in C",
             Self::Mapped => "shimq, mapped by queue",
+            Self::MappedPlain => "shimq, mapped by queue, plain backend",
             Self::MappedByKernel => "shimq, mapped by bpf",
             Self::Rewriter => "the same bpf without shimq",
             Self::SingleSegments => "plain tc bpf, single segments",
             Self::BestRewrite => "best packed rewriter in C",
             Self::NaiveRewrite => "naive rewriter in C",
+            Self::BufferedRewrite => "naive rewriter in C, large buffers",
             Self::NftAddresses => "nft stateless addresses",
             Self::Srv6Inline => "SRv6 inline",
             Self::Mptcp => "MPTCP",
@@ -109,7 +121,7 @@ impl Variant {
     pub(crate) fn is_floor(self) -> bool {
         matches!(
             self,
-            Self::BestAccept | Self::BestRewrite | Self::NaiveRewrite
+            Self::BestAccept | Self::BestRewrite | Self::NaiveRewrite | Self::BufferedRewrite
         )
     }
 
@@ -126,6 +138,8 @@ impl Variant {
             Self::NoContext => shimq::set_up(stage, tools, shimq::State::NoContext),
             Self::Unmapped => shimq::set_up(stage, tools, shimq::State::Unmapped),
             Self::QueueAll => shimq::set_up(stage, tools, shimq::State::QueueAll),
+            Self::QueueAllPlain => shimq::set_up(stage, tools, shimq::State::QueueAllPlain),
+            Self::MappedPlain => shimq::set_up(stage, tools, shimq::State::MappedPlain),
             Self::Mapped => shimq::set_up(stage, tools, shimq::State::Mapped),
             Self::MappedByKernel => shimq::set_up(stage, tools, shimq::State::MappedByKernel),
             Self::Rewriter => bpf::set_up_rewriters(stage),
@@ -133,6 +147,7 @@ impl Variant {
             Self::BestAccept => floor::set_up(stage, tools, floor::Kind::Accept),
             Self::BestRewrite => floor::set_up(stage, tools, floor::Kind::RewritePacked),
             Self::NaiveRewrite => floor::set_up(stage, tools, floor::Kind::RewriteNaive),
+            Self::BufferedRewrite => floor::set_up(stage, tools, floor::Kind::RewriteBuffered),
             Self::NftAddresses => kernel::set_up_nft(stage),
             Self::Srv6Inline => kernel::set_up_srv6(stage),
             Self::Mptcp => kernel::set_up_mptcp(stage),

@@ -21,8 +21,12 @@ pub(super) enum State {
     Unmapped,
     /// The same, with every packet queued.
     QueueAll,
+    /// The same, by the plain backend.
+    QueueAllPlain,
     /// A context on other locators.
     Mapped,
+    /// The same, by the plain backend.
+    MappedPlain,
     /// The same, mapped by the kernel.
     MappedByKernel,
 }
@@ -33,6 +37,8 @@ impl State {
         let what = match self {
             Self::NoContext => "[trigger]\nheuristic = \"respond-only\"\n",
             Self::QueueAll => "[datapath]\nmode = \"queue-all\"\n",
+            Self::QueueAllPlain => "[datapath]\nmode = \"queue-all\"\nbackend = \"plain\"\n",
+            Self::MappedPlain => "[datapath]\nbackend = \"plain\"\n",
             Self::MappedByKernel => "[datapath]\nmode = \"bpf\"\n",
             Self::Waiting | Self::Unmapped | Self::Mapped => "",
         };
@@ -62,7 +68,10 @@ pub(super) fn set_up<'n>(
         exchange.until("there is a context", || {
             daemons.all(stage.ends, |context| context.state == "ESTABLISHED")
         })?;
-        if matches!(state, State::Mapped | State::MappedByKernel) {
+        if matches!(
+            state,
+            State::Mapped | State::MappedPlain | State::MappedByKernel
+        ) {
             map(network, &daemons, &exchange, stage.ends)?;
         }
         if state == State::MappedByKernel {
