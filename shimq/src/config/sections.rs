@@ -14,7 +14,8 @@ pub(super) struct Datapath {
     pub(super) input_hook: HookName,
     /// First queue number.
     pub(super) queue_number: u16,
-    /// Queues, and threads, of each kind.
+    /// Queues, and threads, of each kind but the keeping one, of which there is one. Of several each
+    /// has the packets of some processors, on which its thread stays.
     pub(super) queues: u16,
     /// `batch` or `plain` (crate nfq: one verdict a system call).
     pub(super) backend: Backend,

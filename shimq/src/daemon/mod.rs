@@ -27,6 +27,7 @@ mod locators;
 mod log;
 mod narrow;
 mod oversize;
+mod processors;
 mod queues;
 mod reload;
 mod report;
@@ -59,6 +60,7 @@ use kernel::Kernel;
 use listing::Listing;
 use narrow::{NarrowPath, NarrowPaths};
 use oversize::Oversize;
+use processors::Share;
 use queues::{FromQueue, QueueThread};
 use switch::Switches;
 
@@ -132,26 +134,33 @@ impl Daemon {
 
         // Queues are bound and threads serve them before a rule points there.
         let (to_endpoint, from_queues) = intake::intake();
-        let observe = rules.observe.clone().map(QueueConfig::observe);
-        let rewrite = rules.rewrite.clone().map(QueueConfig::rewrite);
         // Where every packet is queued, what goes into silence is seen anyway.
         let keep = match rules.mode {
             Mode::Queue => rules.keep.clone(),
             Mode::QueueAll => 0..0,
         };
-        let keep = keep.map(QueueConfig::keep);
+        let kinds: [(_, Configure); 3] = [
+            (&rules.observe, QueueConfig::observe),
+            (&rules.rewrite, QueueConfig::rewrite),
+            (&keep, QueueConfig::keep),
+        ];
         let mut queues = Vec::new();
-        for queue in observe.chain(rewrite).chain(keep) {
-            let maps = rules.rewrite.contains(&queue.number);
-            let queue = open(config.backend(), &queue)?;
-            let table = match rules.mode {
-                Mode::Queue => endpoint.flow_table_behind_kernel_counters(),
-                Mode::QueueAll => endpoint.flow_table(),
-            };
-            let random = ChaCha20Rng::from_rng(&mut rng).map_err(|_| DaemonError::Randomness)?;
-            let oversize = Oversize::new(rules.own_mark, random);
-            let thread = QueueThread::start(queue, maps, table, to_endpoint.clone(), oversize);
-            queues.push(thread.map_err(DaemonError::Thread)?);
+        for (numbers, configure) in kinds {
+            for number in numbers.clone() {
+                let maps = rules.rewrite.contains(&number);
+                let queue = open(config.backend(), &configure(number))?;
+                let table = match rules.mode {
+                    Mode::Queue => endpoint.flow_table_behind_kernel_counters(),
+                    Mode::QueueAll => endpoint.flow_table(),
+                };
+                let random =
+                    ChaCha20Rng::from_rng(&mut rng).map_err(|_| DaemonError::Randomness)?;
+                let oversize = Oversize::new(rules.own_mark, random);
+                let share = Share::of(number, numbers);
+                let to_endpoint = to_endpoint.clone();
+                let thread = QueueThread::start(queue, share, maps, table, to_endpoint, oversize);
+                queues.push(thread.map_err(DaemonError::Thread)?);
+            }
         }
         let kernel = Kernel::start(&config, &rules)?;
         tracing::info!(queued_by = %kernel.statement(), "rules are in force");
@@ -343,6 +352,9 @@ impl Daemon {
         Ok(())
     }
 }
+
+/// What a queue of some kind is like, by its number.
+type Configure = fn(u16) -> QueueConfig;
 
 fn open(backend: Backend, config: &QueueConfig) -> Result<Box<dyn Queue>, QueueError> {
     Ok(match backend {

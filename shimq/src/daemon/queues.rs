@@ -18,6 +18,7 @@ use shimq_netfilter::queue::{self, Hook, Queue, QueuedPacket, Remote};
 
 use super::intake::{Full, ToEndpoint};
 use super::oversize::{Cut, Oversize};
+use super::processors::Share;
 use crate::clock;
 
 /// Looks, a second apart, at which a thread may be missing before its queue is taken from it.
@@ -109,13 +110,15 @@ pub(crate) struct QueueThread {
 }
 
 impl QueueThread {
-    /// Starts serving `queue`; `maps` says that rules send packets there to be mapped.
+    /// Starts serving `queue`, which has `share` of its kind's packets; `maps` says that rules send
+    /// packets there to be mapped.
     ///
     /// # Errors
     ///
     /// No thread or descriptor can be had.
     pub(crate) fn start(
         queue: Box<dyn Queue>,
+        share: Share,
         maps: bool,
         table: FlowTable,
         to_endpoint: ToEndpoint,
@@ -141,7 +144,12 @@ impl QueueThread {
         };
         let thread = std::thread::Builder::new()
             .name(format!("queue-{number}"))
-            .spawn(move || worker.run())?;
+            .spawn(move || {
+                if let Err(error) = share.keep() {
+                    tracing::warn!(queue = number, %error, "the thread runs on any processor");
+                }
+                worker.run()
+            })?;
         Ok(Self {
             number,
             receive_buffer,

@@ -1,7 +1,9 @@
 //! Paths fail, one way or both, once or again; connections do not.
 
+use std::fs;
 use std::io;
 use std::net::{Ipv6Addr, UdpSocket};
+use std::path::{Path, PathBuf};
 
 use shimq_testbed::{A, B, Direction, Prefix};
 
@@ -9,6 +11,9 @@ use crate::support::{Daemon, FAST, Mode, Moved, Network, Side, Stream, eventuall
 
 /// A port that nobody needs to answer at.
 const DISCARD: u16 = 9;
+
+/// Two queues of each kind but one.
+const TWO_QUEUES: &str = "[datapath]\nqueues = 2\n[reap]\nsend-timeout = 2\n";
 
 /// Cuts the pair that a connection is on, in `direction`, and sees it go on elsewhere.
 fn survives(direction: Direction, config: &str) {
@@ -33,6 +38,48 @@ fn survives(direction: Direction, config: &str) {
 #[test]
 fn a_connection_survives_a_cut_both_ways() {
     survives(Direction::Both, FAST);
+}
+
+#[test]
+fn several_queues_share_what_is_mapped_each_on_processors_of_its_own() {
+    let Some(network) = Network::new() else {
+        return;
+    };
+    let (a, b) = Daemon::pair(&network, TWO_QUEUES);
+    let (stream, a1, b1) = Stream::with_context(&network, &a, &b);
+    let mut events = a.events();
+    network.hosts.cut(a1, b1, Direction::Both).unwrap();
+    events.wait_for("pair-changed");
+    stream.wait_for_more();
+    stream.finish();
+    let allowed = processors(Path::new("/proc/self"));
+    for (queue, remainder) in [(5535, 0), (5536, 1)] {
+        let mut own = allowed.clone();
+        own.retain(|number| number % 2 == remainder);
+        // A thread without processors of its own runs on any.
+        let expected = if own.is_empty() { &allowed } else { &own };
+        assert_eq!(processors(&thread_of_queue(a.id(), queue)), *expected);
+    }
+}
+
+fn thread_of_queue(daemon: i32, queue: u16) -> PathBuf {
+    let threads = fs::read_dir(format!("/proc/{daemon}/task")).unwrap();
+    let mut threads = threads.map(|thread| thread.unwrap().path());
+    let name = format!("queue-{queue}\n");
+    let is_named = |thread: &PathBuf| fs::read(thread.join("comm")).unwrap() == name.as_bytes();
+    threads.find(is_named).unwrap()
+}
+
+/// The processors on which a process or thread, by its folder in `/proc`, may run.
+fn processors(folder: &Path) -> Vec<usize> {
+    let status = fs::read_to_string(folder.join("status")).unwrap();
+    let mut lines = status.lines();
+    let list = lines.find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let ranges = list.unwrap().trim().split(',').map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        first.parse().unwrap()..=last.parse().unwrap()
+    });
+    ranges.flatten().collect()
 }
 
 //= https://www.rfc-editor.org/rfc/rfc5534#section-9

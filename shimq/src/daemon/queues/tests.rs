@@ -58,7 +58,8 @@ fn serve_empty_queue(hangs: bool) -> QueueThread {
     let (to_endpoint, _) = intake();
     let mut endpoint = Endpoint::new(Config::default(), Box::new(RespondOnly), [0; 32]);
     let table = endpoint.flow_table();
-    QueueThread::start(Box::new(queue), false, table, to_endpoint, oversize).unwrap()
+    let share = Share::of(5533, &(5533..5534));
+    QueueThread::start(Box::new(queue), share, false, table, to_endpoint, oversize).unwrap()
 }
 
 #[test]
