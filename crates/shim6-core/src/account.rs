@@ -192,3 +192,89 @@ fn some_instant(cell: &AtomicU64) -> Option<Instant> {
 
 /// Least time between two copies of unanswered packets of one flow.
 const COPY_SPACING: u64 = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Microseconds between two readings of counters.
+    const INTERVAL: u64 = 50_000;
+
+    /// A packet: its moment, in microseconds, and whether it was sent.
+    type Passed = (u64, bool);
+
+    /// The account of somebody who sees each packet.
+    fn seen(packets: &[Passed]) -> Account {
+        let account = Account::default();
+        for &(at, sent) in packets {
+            note(&account, at, 1, sent);
+        }
+        account
+    }
+
+    /// That of somebody who reads every [`INTERVAL`] how many there were, until `end`.
+    fn read(packets: &[Passed], end: u64) -> Account {
+        let account = Account::default();
+        for at in (INTERVAL..=end).step_by(INTERVAL as usize) {
+            for sent in [true, false] {
+                let counted = |packet: &&Passed| interval(packet.0) == at && packet.1 == sent;
+                let count = packets.iter().filter(counted).count() as u64;
+                if count > 0 {
+                    note(&account, at, count, sent);
+                }
+            }
+        }
+        account
+    }
+
+    /// When what passes at this moment is read.
+    fn interval(at: u64) -> u64 {
+        at.next_multiple_of(INTERVAL)
+    }
+
+    fn note(account: &Account, at: u64, packets: u64, sent: bool) {
+        let at = Instant::from_micros(at);
+        if sent {
+            account.sent(at, packets, 100 * packets);
+        } else {
+            account.received(at, packets, 100 * packets);
+        }
+    }
+
+    fn history() -> impl Strategy<Value = Vec<Passed>> {
+        let packets = prop::collection::vec((1..20 * INTERVAL, any::<bool>()), 1..40);
+        packets.prop_map(|mut packets| {
+            packets.sort_unstable();
+            packets
+        })
+    }
+
+    proptest! {
+        /// Reading counters finds silence only where there is silence.
+        #[test]
+        fn counted_packets_start_the_send_timer_no_sooner_than_seen_ones(packets in history()) {
+            if let Some(counted) = read(&packets, 20 * INTERVAL).awaiting_peer() {
+                let seen = seen(&packets).awaiting_peer();
+                prop_assert!(seen.is_some_and(|seen| seen <= counted), "{seen:?} {counted:?}");
+            }
+        }
+
+        /// And it finds that at most an interval after the first packet that was sent when all that
+        /// arrived had been read.
+        #[test]
+        fn counted_packets_start_the_send_timer_an_interval_late_at_most(packets in history()) {
+            let received = packets.iter().filter(|(_, sent)| !sent);
+            let read_last = received.map(|&(at, _)| interval(at)).max().unwrap_or(0);
+            let unanswered = packets.iter().find(|&&(at, sent)| sent && at > read_last);
+            if let Some(&(sent_at, _)) = unanswered {
+                let counted = read(&packets, 20 * INTERVAL).awaiting_peer().map(Instant::as_micros);
+                prop_assert!(
+                    counted.is_some_and(|counted| counted >= sent_at && counted - sent_at < INTERVAL),
+                    "sent at {sent_at}, counted {counted:?}"
+                );
+            }
+        }
+    }
+}

@@ -2,8 +2,9 @@
 //!
 //! The kernel counts the packets of each context, either way; this reads the counts now and then
 //! and writes what changed into the accounts. Within one interval the order of a packet sent and a
-//! packet received is unknown; they count as sent, then answered. So a failure is noticed at most one
-//! interval later than it would be if every packet were seen, and never where there is none.
+//! packet received is unknown; they count as sent, then answered. So the Send Timer starts never where
+//! there is no silence, and at most one interval after the first packet that is sent when all that
+//! arrived has been read.
 //!
 //! Of very many contexts each reading is of those that follow the ones read last, so that none holds the
 //! daemon up. Then an interval is the time until a context's next turn.
