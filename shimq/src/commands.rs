@@ -346,9 +346,15 @@ fn print_status(status: &Value, out: &mut dyn Write) -> io::Result<()> {
 fn print_datapath(datapath: &Value, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "data path  {}", text(datapath, "/in_force"))?;
     if let Some(reason) = datapath["reason"].as_str() {
-        write!(out, ", not {}: {reason}", text(datapath, "/wanted"))?;
+        // The configuration wants it, or the operator for some contexts.
+        write!(out, ", not bpf: {reason}")?;
     }
     writeln!(out)?;
+    let chosen = &datapath["chosen"];
+    if chosen.is_object() {
+        let (other, pairs) = (text(chosen, "/datapath"), text(chosen, "/pairs"));
+        writeln!(out, "chosen     {other} for {pairs} pairs of ULIDs")?;
+    }
     let kernel = &datapath["kernel"];
     if kernel.is_object() {
         writeln!(
@@ -400,6 +406,13 @@ fn print_contexts(contexts: &Value, out: &mut dyn Write) -> io::Result<()> {
             text(context, "/bytes_received"),
             text(context, "/idle_s"),
         )?;
+        if let Some(datapath) = context["chosen_datapath"].as_str() {
+            write!(out, "  {datapath} is chosen")?;
+            if let Some(reason) = context["kernel_refusal"].as_str() {
+                write!(out, ", and not to be had: {reason}")?;
+            }
+            writeln!(out)?;
+        }
         for end in ["local", "peer"] {
             let told = &context[format!("{end}_preferences")];
             for preference in told.as_array().into_iter().flatten() {

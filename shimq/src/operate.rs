@@ -10,7 +10,10 @@ use serde_json::Value;
 use shim6_core::ExplorationPolicy;
 
 use crate::config::DEFAULT_SOCKET;
-use crate::control::{self, ControlError, PolicyWord, Request, SwitchRequest};
+use crate::control::{
+    self, ControlError, DatapathChoice, PolicyWord, Request, SetDatapathRequest, SwitchRequest,
+    Whom,
+};
 
 /// How to reach the daemon, and how to answer.
 #[derive(Args, Debug)]
@@ -32,34 +35,35 @@ pub(crate) enum SetCommand {
         #[command(flatten)]
         daemon: DaemonArgs,
     },
+    /// Who maps contexts, until the daemon ends.
+    ///
+    /// The choice belongs to the two ULIDs: it can be made before the context is mapped, and holds when the
+    /// context is lost and comes back. Of ULIDs that have no context, the latest 256 choices are kept. The
+    /// devices that `bpf` needs are made when they are first wanted, and stay until the daemon ends. Fails if
+    /// the kernel cannot map one of the contexts; the queues then do, and `shimq contexts` says why.
+    Datapath {
+        #[arg(value_name = "bpf|queue|default")]
+        choice: DatapathChoice,
+        /// A context by its local tag, as `shimq contexts --json` shows it, or all contexts with a peer by
+        /// its address.
+        #[arg(value_name = "CONTEXT|PEER")]
+        whom: Whom,
+        #[command(flatten)]
+        daemon: DaemonArgs,
+    },
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct SwitchArgs {
     /// A context by its local tag, as `shimq contexts --json` shows it, or all contexts with a peer by
     /// its address.
-    #[arg(value_name = "CONTEXT|PEER", value_parser = parse_whom)]
+    #[arg(value_name = "CONTEXT|PEER")]
     whom: Whom,
     /// Where to; without it, the pair that would be tried first if the present one failed.
     #[arg(long, value_name = "LOCAL,PEER", value_parser = parse_pair)]
     pair: Option<(Ipv6Addr, Ipv6Addr)>,
     #[command(flatten)]
     daemon: DaemonArgs,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Whom {
-    Context(u64),
-    Peer(Ipv6Addr),
-}
-
-fn parse_whom(text: &str) -> Result<Whom, String> {
-    if let Ok(peer) = text.parse() {
-        return Ok(Whom::Peer(peer));
-    }
-    u64::from_str_radix(text, 16)
-        .map(Whom::Context)
-        .map_err(|_| "neither an IPv6 address nor the 12 digits of a tag".to_owned())
 }
 
 fn parse_pair(text: &str) -> Result<(Ipv6Addr, Ipv6Addr), String> {
@@ -74,37 +78,60 @@ fn parse_pair(text: &str) -> Result<(Ipv6Addr, Ipv6Addr), String> {
 ///
 /// [`ControlError`].
 pub(crate) fn switch(args: &SwitchArgs) -> Result<ExitCode, ControlError> {
-    let (context, peer) = match args.whom {
-        Whom::Context(tag) => (Some(tag), None),
-        Whom::Peer(peer) => (None, Some(peer)),
-    };
     let request = SwitchRequest {
-        context,
-        peer,
+        whom: args.whom,
         pair: args.pair,
     };
     let value = control::ask(&args.daemon.socket, &Request::Switch(request))?;
+    report(&args.daemon, &value, switch_in_words, |report| {
+        report["switched"] == true
+    })
+}
+
+/// Tells what became of each context, in a line each; fails unless all is well with all.
+fn report(
+    args: &DaemonArgs,
+    value: &Value,
+    in_words: impl Fn(&Value) -> String,
+    is_well: impl Fn(&Value) -> bool,
+) -> Result<ExitCode, ControlError> {
     let reports = value.as_array().map(Vec::as_slice).unwrap_or_default();
-    tell(&args.daemon, &value, || {
+    tell(args, value, || {
         let lines: Vec<_> = reports.iter().map(in_words).collect();
         lines.join("\n")
     })?;
-    let all = reports.iter().all(|report| report["switched"] == true);
-    Ok(if all {
+    Ok(if reports.iter().all(is_well) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
 }
 
-fn in_words(report: &Value) -> String {
-    let text = |pointer| {
-        report
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or("-")
-    };
-    let ulids = format!("{} - {}", text("/ulids/local"), text("/ulids/peer"));
+/// A field of a report, or a dash.
+fn text<'v>(report: &'v Value, pointer: &str) -> &'v str {
+    let field = report.pointer(pointer);
+    field.and_then(Value::as_str).unwrap_or("-")
+}
+
+fn ulids(report: &Value) -> String {
+    let end = |pointer| text(report, pointer);
+    format!("{} - {}", end("/ulids/local"), end("/ulids/peer"))
+}
+
+fn mapper_in_words(report: &Value) -> String {
+    let (ulids, datapath) = (ulids(report), text(report, "/datapath"));
+    if let Some(reason) = report["kernel_refusal"].as_str() {
+        return format!("{ulids}: {datapath} is not to be had, so queues map: {reason}");
+    }
+    match report["mapped_by"].as_str() {
+        Some(mapper) => format!("{ulids}: {datapath}, mapped by {mapper}"),
+        None => format!("{ulids}: {datapath}, once it is mapped"),
+    }
+}
+
+fn switch_in_words(report: &Value) -> String {
+    let text = |pointer| text(report, pointer);
+    let ulids = ulids(report);
     let pair = format!("{} > {}", text("/locators/local"), text("/locators/peer"));
     if report["switched"] == true {
         let took = report["explored_us"].as_f64().unwrap_or_default() / 1e3;
@@ -131,6 +158,18 @@ pub(crate) fn set(command: &SetCommand) -> Result<ExitCode, ControlError> {
             )?;
             tell(daemon, &value, || format!("exploration {policy}"))?;
             Ok(ExitCode::SUCCESS)
+        }
+        SetCommand::Datapath {
+            choice,
+            whom,
+            daemon,
+        } => {
+            let (choice, whom) = (*choice, *whom);
+            let request = SetDatapathRequest { choice, whom };
+            let value = control::ask(&daemon.socket, &Request::SetDatapath(request))?;
+            report(daemon, &value, mapper_in_words, |report| {
+                report["kernel_refusal"].is_null()
+            })
         }
     }
 }

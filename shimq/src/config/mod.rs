@@ -314,6 +314,20 @@ impl Config {
         self.datapath.mode == DatapathMode::Bpf
     }
 
+    /// Why no context can be left to the kernel, and what to do, if the queues have every packet.
+    pub(crate) fn all_is_queued(&self) -> Option<&'static str> {
+        if self.kernel_decides() {
+            return None;
+        }
+        Some(if self.datapath.mode == DatapathMode::QueueAll {
+            "datapath.mode = \"queue-all\" has every packet queued: \
+             set it to \"queue\" or \"bpf\", and start shimq again"
+        } else {
+            "trigger.heuristic = \"packet-count\" has every packet queued: \
+             set it to another, and start shimq again"
+        })
+    }
+
     /// How gladly this host is reached where.
     pub(crate) fn preferences(&self) -> Preferences {
         Preferences::new(&self.locators)

@@ -8,7 +8,8 @@ use shimq_netfilter::rules::RulesetConfig;
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct Datapath {
     /// `queue`: what the kernel can count it counts; `bpf`: and what it can map it maps, where BPF
-    /// programs may be loaded; `queue-all`: every packet of an identity is queued.
+    /// programs may be loaded; `queue-all`: every packet of an identity is queued. Of the first two,
+    /// `shimq set datapath` chooses by context.
     pub(super) mode: DatapathMode,
     /// `input`, or `prerouting` on a host with a stateful firewall.
     pub(super) input_hook: HookName,

@@ -7,10 +7,12 @@ mod client;
 mod server;
 
 use std::net::Ipv6Addr;
+use std::str::FromStr;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shim6_core::{ExplorationPolicy, UnknownPolicy};
+use shim6_core::{ContextView, ExplorationPolicy, UnknownPolicy};
 
 use crate::fork::{ForkName, PairArgument};
 use crate::preferences::LocatorRule;
@@ -33,6 +35,8 @@ pub(crate) enum Request {
     Switch(SwitchRequest),
     /// Read the configuration file again.
     Reload,
+    /// Have contexts mapped by another.
+    SetDatapath(SetDatapathRequest),
     /// Probe pairs in another order.
     SetExploration {
         /// In which.
@@ -54,12 +58,63 @@ pub(crate) enum Request {
 /// Which contexts are to move, and where to.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub(crate) struct SwitchRequest {
-    /// The context of this CT(local).
-    pub(crate) context: Option<u64>,
-    /// All contexts with this peer's ULID.
-    pub(crate) peer: Option<Ipv6Addr>,
+    #[serde(flatten)]
+    pub(crate) whom: Whom,
     /// Lp(local) and Lp(peer); what exploration would try first, if left out.
     pub(crate) pair: Option<(Ipv6Addr, Ipv6Addr)>,
+}
+
+/// Who is to map, and which contexts.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+pub(crate) struct SetDatapathRequest {
+    pub(crate) choice: DatapathChoice,
+    #[serde(flatten)]
+    pub(crate) whom: Whom,
+}
+
+/// Who is to map.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum DatapathChoice {
+    /// The kernel, by BPF programs.
+    Bpf,
+    /// The queues.
+    Queue,
+    /// Whom the configuration says.
+    Default,
+}
+
+/// Which contexts are meant.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Whom {
+    /// The one of this CT(local).
+    Context(u64),
+    /// All with this peer's ULID.
+    Peer(Ipv6Addr),
+}
+
+impl Whom {
+    /// Whether this context is meant.
+    pub(crate) fn means(self, view: &ContextView) -> bool {
+        match self {
+            Self::Context(tag) => view.local_tag.bits() == tag,
+            Self::Peer(peer) => view.ulids.peer == peer,
+        }
+    }
+}
+
+impl FromStr for Whom {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(peer) = text.parse() {
+            return Ok(Self::Peer(peer));
+        }
+        u64::from_str_radix(text, 16)
+            .map(Self::Context)
+            .map_err(|_| "neither an IPv6 address nor the 12 digits of a tag")
+    }
 }
 
 /// A policy as the word for it.

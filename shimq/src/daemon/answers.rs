@@ -26,6 +26,7 @@ impl Daemon {
                 self.switches.begin(&mut self.endpoint, switch, answer, now);
                 return;
             }
+            Request::SetDatapath(request) => return self.set_datapath(request, answer),
             Request::Reload => self.reload().map_err(|error| error.to_string()),
             Request::SetExploration {
                 policy: PolicyWord(policy),

@@ -15,8 +15,7 @@ impl Daemon {
             let update = self.kernel_mapping.follow(update);
             self.publish(update);
         }
-        self.publish_mappers();
-        self.kernel.commit();
+        self.settle_mappers();
         let remapped = self.kernel.take_remapped();
         if remapped.iter().any(|&(_, is_mapped)| is_mapped)
             && let Err(error) = self.host.have_sockets_look_again().await
@@ -68,6 +67,7 @@ impl Daemon {
                 self.server.publish(&line);
             }
         }
+        self.answer_choosings();
     }
 
     /// Says, once, that a firewall of this host is in the way: so the kernel puts that it dropped what we
@@ -82,10 +82,17 @@ impl Daemon {
         }
     }
 
-    /// Tells of flows that are mapped by others than before.
-    pub(super) fn publish_mappers(&mut self) {
-        while let Some(update) = self.kernel_mapping.poll_update() {
-            self.publish(update);
+    /// Tells of flows that are mapped by others than before; those that the kernel does not map any more it
+    /// gives up only then.
+    pub(super) fn settle_mappers(&mut self) {
+        loop {
+            while let Some(update) = self.kernel_mapping.poll_update() {
+                self.publish(update);
+            }
+            self.kernel.commit();
+            if !self.kernel_mapping.relieve() {
+                return;
+            }
         }
     }
 

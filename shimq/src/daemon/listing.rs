@@ -3,9 +3,11 @@
 use std::vec;
 
 use shim6_core::ContextId;
+use shim6_wire::Fii;
 use tokio::sync::oneshot;
 
 use super::Daemon;
+use super::bpf::MapperReport;
 use super::report::ContextReport;
 use crate::clock;
 use crate::control::Response;
@@ -39,7 +41,11 @@ impl Daemon {
         for id in listing.left.by_ref().take(AT_ONCE) {
             // One that has gone meanwhile is not listed.
             if let Some(view) = self.endpoint.context(id) {
-                let mapper = self.kernel_mapping.mapper(view.ulids);
+                let mapper = if view.fii == Fii::DEFAULT {
+                    self.kernel_mapping.mapper(view.ulids)
+                } else {
+                    MapperReport::of_fork()
+                };
                 listing.reports.push(ContextReport::new(&view, mapper, now));
             }
         }

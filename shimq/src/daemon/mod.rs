@@ -17,6 +17,7 @@ mod bpf;
 mod busy;
 mod carry;
 mod counting;
+mod datapath;
 mod error;
 mod fork;
 mod inject;
@@ -53,6 +54,7 @@ use crate::host::{Host, LocatorsChanged};
 use crate::preferences::Preferences;
 use bpf::KernelMapping;
 use counting::Reading;
+use datapath::Choosing;
 pub(crate) use error::DaemonError;
 use inject::Injector;
 use intake::Intake;
@@ -111,6 +113,7 @@ struct Daemon {
     firewall_told: bool,
     narrow_paths: NarrowPaths,
     switches: Switches,
+    choosings: Vec<Choosing>,
     /// Lists of contexts that somebody waits for.
     listings: VecDeque<Listing>,
     locators: Vec<LocalLocator>,
@@ -189,6 +192,7 @@ impl Daemon {
             firewall_told: false,
             narrow_paths: NarrowPaths::default(),
             switches: Switches::default(),
+            choosings: Vec::new(),
             listings: VecDeque::new(),
             locators: Vec::new(),
             interfaces: BTreeMap::new(),

@@ -71,11 +71,8 @@ impl Daemon {
             return;
         }
         tracing::debug!(ulids = %narrow.ulids, mtu = narrow.mtu, "narrow path");
-        if self.kernel_mapping.leave_narrow(narrow.ulids) {
-            self.publish_mappers();
-            self.kernel.commit();
-            self.kernel_mapping.withdraw(narrow.ulids);
-        }
+        self.kernel_mapping.leave_narrow(narrow.ulids);
+        self.settle_mappers();
         if let Err(error) = self.host.set_anchor(local, peer, Some(narrow.mtu)).await {
             tracing::warn!(ulids = %narrow.ulids, %error, "the path takes less than is sent");
             return;

@@ -180,7 +180,10 @@ pub(crate) struct ContextReport {
     mapped: bool,
     /// `kernel` or `queue`, if it is mapped.
     mapped_by: Option<&'static str>,
-    /// Why the kernel does not map it, where it was asked to.
+    /// `bpf` or `queue`, where the operator chose otherwise than the configuration says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chosen_datapath: Option<&'static str>,
+    /// Why the kernel does not map it, or would not, though it shall.
     #[serde(skip_serializing_if = "Option::is_none")]
     kernel_refusal: Option<String>,
     local_locators: Vec<Ipv6Addr>,
@@ -220,6 +223,7 @@ impl ContextReport {
             locators: view.current.into(),
             mapped: is_mapped,
             mapped_by: is_mapped.then_some(mapper.mapper),
+            chosen_datapath: mapper.chosen,
             kernel_refusal: mapper.refusal,
             local_locators: view.local_locators.clone(),
             peer_locators: view.peer_locators.clone(),

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use shim6_core::{
-    Cause, ContextView, Endpoint, Event, Instant, LocatorPair, SwitchRefusal, UlidPair,
-};
-use shim6_wire::ContextTag;
+use shim6_core::{Cause, Endpoint, Event, Instant, LocatorPair, SwitchRefusal, UlidPair};
 use tokio::sync::oneshot;
 
 use super::report::Pair;
@@ -64,10 +61,6 @@ impl Switches {
         answer: oneshot::Sender<Response>,
         now: Instant,
     ) {
-        let meant = |view: &ContextView| {
-            view.local_tag == ContextTag::from_bits(request.context.unwrap_or_default())
-                || Some(view.ulids.peer) == request.peer
-        };
         let pair = request
             .pair
             .map(|(local, peer)| LocatorPair { local, peer });
@@ -77,7 +70,8 @@ impl Switches {
             pending: Vec::new(),
             reports: Vec::new(),
         };
-        for view in endpoint.contexts().iter().filter(|view| meant(view)) {
+        let contexts = endpoint.contexts();
+        for view in contexts.iter().filter(|view| request.whom.means(view)) {
             match endpoint.switch(now, view.local_tag, pair) {
                 Ok(target) => waiting.pending.push((view.ulids, target)),
                 Err(refusal) => {

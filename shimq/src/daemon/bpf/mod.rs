@@ -1,6 +1,6 @@
-//! Mapped flows in the hands of the kernel: `datapath.mode = "bpf"`.
+//! Mapped flows in the hands of the kernel: where `datapath.mode = "bpf"` or the operator wants it.
 //!
-//! Decides who maps a flow. A flow that becomes mapped, or changes its locators, is the queues' at
+//! Decides who maps a flow. Who shall is configured, or chosen for a ULID pair ([`choice`]). A flow that becomes mapped, or changes its locators, is the queues' at
 //! first, as in any other mode: that takes one element of a set, so no recovery waits for more. Then
 //! flows are handed to the rewriter of [`shimq_bpf`], one a turn of the daemon. In between a packet is
 //! mapped by either; none is lost, and none mapped twice. What the rewriter refuses, and everything if
@@ -10,39 +10,42 @@
 //! of it, both ways: they count it, they notice its silence, and they show the daemon what goes into
 //! it. Those few packets the queues map.
 //!
-//! A rewriter that is lost, because somebody removed its devices, is built again ([`retry`]).
+//! There is a rewriter from the first time on that it is wanted ([`rewriting`]). One that is lost, because
+//! somebody removed its devices, is built again ([`retry`]).
 //!
 //! A daemon that is killed takes the rewriter's programs with it. Its routes lead nowhere for
 //! [`shimq_bpf::LEASE`] at most, unless a new daemon comes first; then packets pass with ULIDs, as they
 //! do at once in the other modes.
 
+mod choice;
 mod report;
 mod retry;
+mod rewriting;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::error::Error;
 use std::net::Ipv6Addr;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use shim6_core::{Flow, FlowUpdate, LocatorPair, Path, Tagged, UlidPair};
-use shimq_bpf::{BpfError, LEASE, MappedFlow, Rewriter};
+use shimq_bpf::MappedFlow;
 
 use super::WATCH;
+use crate::control::DatapathChoice;
+use choice::Choices;
 pub(crate) use report::{DatapathChanged, DatapathReport, MapperReport};
 use retry::Retry;
+use rewriting::{Rewriting, in_full, is_about_the_rewriter};
 
-/// Flows that are looked over each second: routes may have changed, and refusals with them.
-const LOOKED_OVER: usize = 8;
-
-/// Parts in which flows are renewed, one part a second: well within the lease.
-const RENEWAL_PARTS: usize = 3;
-
-const _: () = assert!(WATCH.as_secs() * (RENEWAL_PARTS as u64) * 2 < LEASE.as_secs());
+/// Why the kernel does not map a flow that it otherwise could.
+const NARROW: &str = "the path takes less than the IPv6 minimum";
+const OBSTRUCTED: &str = "another flow is mapped to these ULIDs by queues";
 
 /// The flows that the kernel maps, or could.
 #[derive(Debug)]
 pub(crate) struct KernelMapping {
+    choices: Choices,
     rewriter: Rewriting,
     config: shimq_bpf::Config,
     retry: Retry,
@@ -56,21 +59,10 @@ pub(crate) struct KernelMapping {
     waiting: BTreeSet<UlidPair>,
     /// Who maps a flow changed.
     updates: VecDeque<FlowUpdate>,
+    /// To be taken from the rewriter once the queues know.
+    relieved: Vec<UlidPair>,
     /// Where the last look over flows ended.
     looked_over: Option<UlidPair>,
-}
-
-/// Whether there is a rewriter.
-#[derive(Debug)]
-enum Rewriting {
-    /// The configuration wants none.
-    Unwanted,
-    /// It is to be had, and this is it.
-    InForce(Box<Rewriter>),
-    /// It is not to be had, for this reason.
-    Refused(String),
-    /// It was lost, for this reason, and is to be had back.
-    Lost(String),
 }
 
 /// A flow, and who maps it.
@@ -94,31 +86,29 @@ enum Mapper {
 
 impl KernelMapping {
     /// Maps nothing yet. What a killed daemon left is gone after this, wanted or not.
-    pub(crate) fn start(wanted: bool, exempt_mark: u32) -> Self {
+    pub(crate) fn start(kernel_maps: bool, exempt_mark: u32) -> Self {
         let config = shimq_bpf::Config {
             exempt_mark,
             ..shimq_bpf::Config::default()
         };
-        let rewriter = if wanted {
-            match Rewriter::attach(&config) {
-                Ok(rewriter) => Rewriting::InForce(Box::new(rewriter)),
-                Err(error) => {
-                    let reason = in_full(&error);
-                    tracing::warn!(reason, "the kernel does not map; queues do");
-                    Rewriting::Refused(reason)
-                }
-            }
-        } else {
-            match shimq_bpf::release() {
-                Ok(false) => {}
-                Ok(true) => tracing::info!("removed the device pair that a killed daemon left"),
-                // Somebody else's devices of that name are none of our business.
-                Err(error) => tracing::debug!(reason = in_full(&error), "no device pair removed"),
-            }
-            Rewriting::Unwanted
-        };
+        let mut mapping = Self::new(Choices::new(kernel_maps), config);
+        if kernel_maps {
+            mapping.attach();
+            return mapping;
+        }
+        match shimq_bpf::release() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("removed the device pair that a killed daemon left"),
+            // Somebody else's devices of that name are none of our business.
+            Err(error) => tracing::debug!(reason = in_full(&error), "no device pair removed"),
+        }
+        mapping
+    }
+
+    fn new(choices: Choices, config: shimq_bpf::Config) -> Self {
         Self {
-            rewriter,
+            choices,
+            rewriter: Rewriting::Unwanted,
             config,
             retry: Retry::default(),
             news: VecDeque::new(),
@@ -126,15 +116,13 @@ impl KernelMapping {
             flows: BTreeMap::new(),
             waiting: BTreeSet::new(),
             updates: VecDeque::new(),
+            relieved: Vec::new(),
             looked_over: None,
         }
     }
 
     /// Takes over a change of the endpoint's; returns it with the word who maps the flow.
     pub(crate) fn follow(&mut self, update: FlowUpdate) -> FlowUpdate {
-        let (Rewriting::InForce(_) | Rewriting::Lost(_)) = self.rewriter else {
-            return update;
-        };
         match update {
             FlowUpdate::Set(flow) if flow.is_default => FlowUpdate::Set(self.set(flow)),
             FlowUpdate::Set(_) => update,
@@ -145,6 +133,33 @@ impl KernelMapping {
                 }
                 update
             }
+        }
+    }
+
+    /// Has flows mapped as the operator chose; `with_context` has all ULID pairs that have a context.
+    pub(crate) fn choose(
+        &mut self,
+        chosen: &BTreeSet<UlidPair>,
+        choice: DatapathChoice,
+        with_context: &BTreeSet<UlidPair>,
+    ) {
+        for &ulids in chosen {
+            self.choose_for(ulids, choice);
+        }
+        self.choices.forget_oldest(with_context);
+        let mut chosen = chosen.iter();
+        if chosen.any(|&ulids| self.choices.kernel_shall_map(ulids)) {
+            self.have_rewriter();
+        }
+    }
+
+    fn choose_for(&mut self, ulids: UlidPair, choice: DatapathChoice) {
+        self.choices.choose(ulids, choice);
+        if self.choices.kernel_shall_map(ulids) {
+            self.offer(ulids);
+        } else {
+            self.waiting.remove(&ulids);
+            self.leave_to_queues(ulids, None);
         }
     }
 
@@ -163,7 +178,6 @@ impl KernelMapping {
                 return mapped.flow_as_mapped();
             }
         }
-        self.waiting.insert(ulids);
         let mapped = Mapped {
             flow: Arc::clone(&flow),
             locators,
@@ -171,8 +185,22 @@ impl KernelMapping {
             is_narrow: false,
         };
         self.flows.insert(ulids, mapped);
+        self.offer(ulids);
         self.make_way(locators);
         flow
+    }
+
+    /// Has a flow wait for the rewriter, if it is mapped and the kernel shall map it.
+    fn offer(&mut self, ulids: UlidPair) {
+        if self.flows.contains_key(&ulids) && self.choices.kernel_shall_map(ulids) {
+            self.waiting.insert(ulids);
+        }
+    }
+
+    fn offer_all(&mut self) {
+        let flows = self.flows.keys().copied();
+        let wanted = flows.filter(|&ulids| self.choices.kernel_shall_map(ulids));
+        self.waiting.extend(wanted);
     }
 
     /// A flow that queues map to `locators` is routed by these: it must not meet a flow there whose
@@ -182,15 +210,38 @@ impl KernelMapping {
             local: locators.local,
             peer: locators.peer,
         };
-        if let Some(mapped) = self.flows.get_mut(&ulids)
-            && mapped.mapper == Mapper::Kernel
-        {
-            mapped.mapper = Mapper::Queues(None);
-            self.updates
-                .push_back(FlowUpdate::Set(Arc::clone(&mapped.flow)));
+        let found = self.flows.get(&ulids);
+        if found.is_some_and(|mapped| mapped.mapper == Mapper::Kernel) {
+            self.leave_to_queues(ulids, None);
+            // Not once the queues know: by then they map the other.
             self.withdraw(ulids);
-            self.waiting.insert(ulids);
+            self.offer(ulids);
         }
+    }
+
+    /// Leaves a flow to the queues, for a reason if the kernel was to have it. Once they know,
+    /// [`Self::relieve`] takes it from the kernel.
+    fn leave_to_queues(&mut self, ulids: UlidPair, reason: Option<String>) {
+        let Some(mapped) = self.flows.get_mut(&ulids) else {
+            return;
+        };
+        self.relieved.push(ulids);
+        if std::mem::replace(&mut mapped.mapper, Mapper::Queues(reason)) == Mapper::Kernel {
+            let locators = mapped.locators;
+            let flow = Arc::clone(&mapped.flow);
+            self.updates.push_back(FlowUpdate::Set(flow));
+            self.make_way(locators);
+        }
+    }
+
+    /// Has the kernel map no more what was left to the queues, now that they know; true if there was
+    /// anything.
+    pub(crate) fn relieve(&mut self) -> bool {
+        let relieved = std::mem::take(&mut self.relieved);
+        for &ulids in &relieved {
+            self.withdraw(ulids);
+        }
+        !relieved.is_empty()
     }
 
     fn forget(&mut self, ulids: UlidPair) {
@@ -201,7 +252,7 @@ impl KernelMapping {
     }
 
     /// Has the kernel map a flow no more.
-    pub(crate) fn withdraw(&mut self, ulids: UlidPair) {
+    fn withdraw(&mut self, ulids: UlidPair) {
         if let Rewriting::InForce(rewriter) = &mut self.rewriter
             && let Err(error) = rewriter.remove(ulids)
         {
@@ -212,38 +263,28 @@ impl KernelMapping {
     /// Tagged packets may arrive at these addresses.
     pub(crate) fn set_locators(&mut self, locators: &[Ipv6Addr]) {
         self.locators = locators.to_vec();
-        self.waiting.extend(self.flows.keys());
+        self.offer_all();
     }
 
     /// The way to the locators of this flow may be another.
     pub(crate) fn look_again(&mut self, ulids: UlidPair) {
-        if self.flows.contains_key(&ulids) {
-            self.waiting.insert(ulids);
-        }
+        self.offer(ulids);
     }
 
     /// Leaves a flow to the queues until its path is another one, since this one takes less than the
-    /// IPv6 minimum; true if the kernel maps it, and is to be relieved by [`Self::withdraw`] once the
-    /// queues know.
-    pub(crate) fn leave_narrow(&mut self, ulids: UlidPair) -> bool {
-        let Some(mapped) = self.flows.get_mut(&ulids) else {
-            return false;
-        };
-        mapped.is_narrow = true;
-        let reason = "the path takes less than the IPv6 minimum".to_owned();
-        let former = std::mem::replace(&mut mapped.mapper, Mapper::Queues(Some(reason)));
-        if former == Mapper::Kernel {
-            let flow = Arc::clone(&mapped.flow);
-            self.updates.push_back(FlowUpdate::Set(flow));
+    /// IPv6 minimum.
+    pub(crate) fn leave_narrow(&mut self, ulids: UlidPair) {
+        if let Some(mapped) = self.flows.get_mut(&ulids) {
+            mapped.is_narrow = true;
+            self.leave_to_queues(ulids, Some(NARROW.to_owned()));
         }
-        former == Mapper::Kernel
     }
 
     /// A flow that was left to the queues by [`Self::leave_narrow`] may be mapped by the kernel again.
     pub(crate) fn leave_narrow_no_more(&mut self, ulids: UlidPair) {
         if let Some(mapped) = self.flows.get_mut(&ulids) {
             mapped.is_narrow = false;
-            self.waiting.insert(ulids);
+            self.offer(ulids);
         }
     }
 
@@ -252,27 +293,36 @@ impl KernelMapping {
         matches!(self.rewriter, Rewriting::InForce(_)) && !self.waiting.is_empty()
     }
 
+    /// Whether this flow is to be handed over, and it is not known yet what comes of it.
+    pub(crate) fn is_pending(&self, ulids: UlidPair) -> bool {
+        self.is_waiting() && self.waiting.contains(&ulids)
+    }
+
     /// Offers the next waiting flow to the rewriter.
     pub(crate) fn hand_over(&mut self) {
         let Some(ulids) = self.waiting.pop_first() else {
             return;
         };
-        let obstructed = self.is_obstructed(ulids);
-        let Rewriting::InForce(rewriter) = &mut self.rewriter else {
+        let Some(mapped) = self.flows.get(&ulids) else {
             return;
         };
-        let found = self.flows.get_mut(&ulids);
-        let Some(mapped) = found.filter(|mapped| !mapped.is_narrow) else {
+        let obstacle = if mapped.is_narrow {
+            Some(NARROW)
+        } else {
+            self.is_obstructed(ulids).then_some(OBSTRUCTED)
+        };
+        if let Some(reason) = obstacle {
+            self.leave_to_queues(ulids, Some(reason.to_owned()));
+            return;
+        }
+        let (Rewriting::InForce(rewriter), Some(mapped)) =
+            (&mut self.rewriter, self.flows.get_mut(&ulids))
+        else {
             return;
         };
         let Path::Mapped { locators, peer_tag } = mapped.flow.path else {
             return;
         };
-        if obstructed {
-            let reason = "another flow is mapped to these ULIDs by queues".to_owned();
-            mapped.mapper = Mapper::Queues(Some(reason));
-            return;
-        }
         let inserted = rewriter.insert(&MappedFlow {
             ulids,
             locators,
@@ -280,22 +330,19 @@ impl KernelMapping {
             local_tag: mapped.flow.local_tag,
             local_locators: self.locators.clone(),
         });
-        let (mapper, lost) = match inserted {
-            Ok(()) => (Mapper::Kernel, None),
-            Err(error) => {
-                let reason = in_full(&error);
-                (Mapper::Queues(Some(reason)), Some(error))
+        let Err(error) = inserted else {
+            if std::mem::replace(&mut mapped.mapper, Mapper::Kernel) != Mapper::Kernel {
+                let flow = mapped.flow_as_mapped();
+                self.updates.push_back(FlowUpdate::Set(flow));
             }
+            return;
         };
-        if mapped.mapper != mapper {
-            if let Mapper::Queues(Some(reason)) = &mapper {
-                tracing::info!(%ulids, reason, "queues map this flow, the kernel does not");
-            }
-            mapped.mapper = mapper;
-            let flow = mapped.flow_as_mapped();
-            self.updates.push_back(FlowUpdate::Set(flow));
+        let reason = in_full(&error);
+        if mapped.mapper != Mapper::Queues(Some(reason.clone())) {
+            tracing::info!(%ulids, reason, "queues map this flow, the kernel does not");
         }
-        if let Some(error) = lost.filter(is_about_the_rewriter) {
+        self.leave_to_queues(ulids, Some(reason));
+        if is_about_the_rewriter(&error) {
             self.lose(&error);
         }
     }
@@ -305,74 +352,6 @@ impl KernelMapping {
         let by_queue = |mapped: &&Mapped| mapped.mapper != Mapper::Kernel;
         let mut others = self.flows.values().filter(by_queue);
         others.any(|mapped| mapped.locators == ulids.into())
-    }
-
-    /// Keeps what the kernel has, and looks over some flows; to be called every [`WATCH`].
-    pub(crate) fn look_after(&mut self) {
-        if let Rewriting::Lost(_) = self.rewriter
-            && self.retry.is_due()
-        {
-            self.try_again();
-        }
-        let Rewriting::InForce(rewriter) = &mut self.rewriter else {
-            return;
-        };
-        self.retry.note_in_force();
-        let part = self.flows.len().div_ceil(RENEWAL_PARTS);
-        if let Err(error) = rewriter.renew(part) {
-            self.lose(&error);
-            return;
-        }
-        let after = self.looked_over.map_or(Bound::Unbounded, Bound::Excluded);
-        let turn = self.flows.range((after, Bound::Unbounded));
-        let turn: Vec<_> = turn.map(|(&ulids, _)| ulids).take(LOOKED_OVER).collect();
-        // At the end of the list it begins again.
-        self.looked_over = turn.last().copied();
-        self.waiting.extend(turn);
-    }
-
-    /// The rewriter is of no use any more; the queues take over.
-    fn lose(&mut self, error: &BpfError) {
-        let reason = in_full(error);
-        for mapped in self.flows.values_mut() {
-            let lost = Mapper::Queues(Some(reason.clone()));
-            if std::mem::replace(&mut mapped.mapper, lost) == Mapper::Kernel {
-                let flow = Arc::clone(&mapped.flow);
-                self.updates.push_back(FlowUpdate::Set(flow));
-            }
-        }
-        self.set_back(reason);
-    }
-
-    /// Tries to have the rewriter back.
-    fn try_again(&mut self) {
-        match Rewriter::attach(&self.config) {
-            Ok(rewriter) => {
-                tracing::info!("the kernel maps again");
-                self.rewriter = Rewriting::InForce(Box::new(rewriter));
-                self.retry.note_success();
-                self.news.push_back(DatapathChanged::new("bpf", None));
-                self.waiting.extend(self.flows.keys());
-            }
-            Err(error) => self.set_back(in_full(&error)),
-        }
-    }
-
-    /// There is no rewriter, and perhaps there will be.
-    fn set_back(&mut self, reason: String) {
-        let news = DatapathChanged::new("queue", Some(reason.clone()));
-        self.news.push_back(news);
-        self.waiting.clear();
-        self.rewriter = if self.retry.note_setback() {
-            tracing::warn!(reason, "the kernel does not map; queues do, for the moment");
-            Rewriting::Lost(reason)
-        } else {
-            tracing::error!(
-                reason,
-                "the kernel maps no more; queues do, until the daemon is started again"
-            );
-            Rewriting::Refused(reason)
-        };
     }
 
     /// What is to be told of the rewriter's coming and going.
@@ -401,24 +380,4 @@ impl Mapped {
             Mapper::Kernel => Arc::new(self.flow.to_kernel_mapped()),
         }
     }
-}
-
-/// Whether an error is about more than one flow.
-fn is_about_the_rewriter(error: &BpfError) -> bool {
-    !matches!(
-        error,
-        BpfError::NotEthernet { .. } | BpfError::NoRoute { .. } | BpfError::Full { .. }
-    )
-}
-
-/// The error and what caused it.
-fn in_full(error: &BpfError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use shim6_core::UlidPair;
 use shimq_bpf::{Rewriter, Tally};
 
+use super::choice::datapath;
 use super::{KernelMapping, Mapper, Rewriting};
 use crate::clock;
 
@@ -14,15 +15,24 @@ use crate::clock;
 pub(crate) struct DatapathReport {
     /// What the configuration says.
     wanted: &'static str,
-    /// What is so.
+    /// What is so, where nothing else was chosen.
     in_force: &'static str,
-    /// Why these differ.
+    /// Why the kernel maps nothing, though it shall.
     reason: Option<String>,
+    /// What the operator chose otherwise than the configuration says.
+    chosen: Option<ChosenReport>,
     /// What the kernel maps, where it does.
     kernel: Option<KernelReport>,
 }
 
-/// One line of `shimq monitor --json`: another data path is in force.
+/// For how many ULID pairs the operator chose another data path.
+#[derive(Serialize)]
+struct ChosenReport {
+    datapath: &'static str,
+    pairs: usize,
+}
+
+/// One line of `shimq monitor --json`: another data path is in force for what the kernel shall map.
 #[derive(Debug, Serialize)]
 pub(crate) struct DatapathChanged {
     /// Microseconds since boot.
@@ -73,32 +83,32 @@ impl From<Tally> for TallyReport {
 pub(crate) struct MapperReport {
     /// `kernel` or `queue`.
     pub(crate) mapper: &'static str,
-    /// Why the kernel refused.
+    /// `bpf` or `queue`, where the operator chose otherwise than the configuration says.
+    pub(crate) chosen: Option<&'static str>,
+    /// Why the kernel refused, or would.
     pub(crate) refusal: Option<String>,
 }
 
 impl KernelMapping {
     /// The data path in force, where `wanted` was.
     pub(crate) fn report(&self, wanted: &'static str) -> DatapathReport {
-        match &self.rewriter {
-            Rewriting::Unwanted => DatapathReport {
-                wanted,
-                in_force: wanted,
-                reason: None,
-                kernel: None,
-            },
-            Rewriting::Refused(reason) | Rewriting::Lost(reason) => DatapathReport {
-                wanted,
-                in_force: "queue",
-                reason: Some(reason.clone()),
-                kernel: None,
-            },
-            Rewriting::InForce(rewriter) => DatapathReport {
-                wanted,
-                in_force: wanted,
-                reason: None,
-                kernel: Some(self.kernel_report(rewriter)),
-            },
+        let (in_force, reason, kernel) = match &self.rewriter {
+            Rewriting::Unwanted => (wanted, None, None),
+            Rewriting::InForce(rewriter) => (wanted, None, Some(self.kernel_report(rewriter))),
+            Rewriting::Refused(reason) | Rewriting::Lost(reason) => {
+                ("queue", Some(reason.clone()), None)
+            }
+        };
+        let pairs = self.choices.exceptions();
+        DatapathReport {
+            wanted,
+            in_force,
+            reason,
+            chosen: (pairs > 0).then_some(ChosenReport {
+                datapath: self.choices.other_datapath(),
+                pairs,
+            }),
+            kernel,
         }
     }
 
@@ -123,13 +133,38 @@ impl KernelMapping {
         }
     }
 
-    /// Who maps the default context of these ULIDs, if it is mapped.
+    /// Who maps the default context of these ULIDs, or would.
     pub(crate) fn mapper(&self, ulids: UlidPair) -> MapperReport {
-        let (mapper, refusal) = match self.flows.get(&ulids).map(|mapped| &mapped.mapper) {
-            Some(Mapper::Kernel) => ("kernel", None),
-            Some(Mapper::Queues(refusal)) => ("queue", refusal.clone()),
-            None => ("queue", None),
+        let mapper = self.flows.get(&ulids).map(|mapped| &mapped.mapper);
+        let refusal = match (&self.rewriter, mapper) {
+            _ if !self.choices.kernel_shall_map(ulids) => None,
+            (Rewriting::Refused(reason) | Rewriting::Lost(reason), _) => Some(reason.clone()),
+            (_, Some(Mapper::Queues(refusal))) => refusal.clone(),
+            (_, Some(Mapper::Kernel) | None) => None,
         };
-        MapperReport { mapper, refusal }
+        MapperReport {
+            mapper: match mapper {
+                Some(Mapper::Kernel) => "kernel",
+                Some(Mapper::Queues(_)) | None => "queue",
+            },
+            chosen: self.choices.chosen(ulids),
+            refusal,
+        }
+    }
+
+    /// Whom the default context of these ULIDs shall be mapped by: `bpf` or `queue`.
+    pub(crate) fn datapath(&self, ulids: UlidPair) -> &'static str {
+        datapath(self.choices.kernel_shall_map(ulids))
+    }
+}
+
+impl MapperReport {
+    /// Of a fork, which is the queues' in any case.
+    pub(crate) fn of_fork() -> Self {
+        Self {
+            mapper: "queue",
+            chosen: None,
+            refusal: None,
+        }
     }
 }
