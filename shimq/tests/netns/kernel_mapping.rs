@@ -2,6 +2,8 @@
 //!
 //! BPF programs are for root alone: in a user namespace these tests say so and pass.
 
+mod choice;
+
 use std::net::Ipv6Addr;
 
 use shimq_testbed::{A, Direction};

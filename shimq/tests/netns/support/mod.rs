@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub(crate) use capture::{Packet, Recording, ways};
 pub(crate) use crowd::Crowd;
 pub(crate) use daemon::{Daemon, release, run_until_refused};
-pub(crate) use moved::{Mode, Moved, refusal, say};
+pub(crate) use moved::{Mode, Moved, refusal, say, say_skipped};
 pub(crate) use network::{Network, Side};
 pub(crate) use stream::{Stream, connect, connection};
 

@@ -55,9 +55,7 @@ impl<'n> Moved<'n> {
         if mode == Mode::Bpf
             && let Some(reason) = refusal(&a)
         {
-            let is_user_namespace = reason.starts_with("not permitted") && in_user_namespace();
-            assert!(is_user_namespace, "{reason}");
-            say(&format!("SKIPPED, nothing was tested: {reason}"));
+            say_skipped(&reason);
             return None;
         }
         let (stream, a1, b1) = Stream::with_context(network, &a, &b);
@@ -115,6 +113,13 @@ pub(crate) fn refusal(daemon: &Daemon<'_>) -> Option<String> {
     }
     assert_eq!(datapath["in_force"], "queue");
     Some(datapath["reason"].as_str().unwrap().to_owned())
+}
+
+/// Says that the system lets nobody load BPF programs; no other reason will do.
+pub(crate) fn say_skipped(reason: &str) {
+    let is_user_namespace = reason.starts_with("not permitted") && in_user_namespace();
+    assert!(is_user_namespace, "{reason}");
+    say(&format!("SKIPPED, nothing was tested: {reason}"));
 }
 
 /// Tells whoever runs the test; not by a macro, whose output the test harness would keep to itself.
