@@ -4,6 +4,7 @@
 //! names the line; a value that the RFCs advise against is taken, with a warning.
 
 mod error;
+mod exclude;
 mod interfaces;
 mod locators;
 mod reap;
@@ -14,22 +15,22 @@ mod sections;
 mod tests;
 
 use std::fs;
-use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 use shim6_cga::SigningKey;
 use shim6_core::{Heuristic, KernelRule, PacketCount, RespondOnly, VolumeOrAge};
-use shimq_netfilter::rules::{self, InputHook, Mode, Prefix, RulesetConfig};
+use shimq_netfilter::rules::{self, InputHook, Mode, RulesetConfig};
 
 use crate::host::{self, AddressMode, HostConfig, InterfaceChoice, InterfaceRule};
 use crate::preferences::{LocatorRule, Preferences};
 pub(crate) use error::ConfigError;
+use exclude::Exclude;
 use reap::Reap;
 pub(crate) use reload::Reread;
 pub(crate) use sections::Backend;
-use sections::{Datapath, DatapathMode, Exclude, HeuristicName, HookName, Limits, Trigger};
+use sections::{Datapath, DatapathMode, HeuristicName, HookName, Limits, Trigger};
 
 /// Where the daemon listens for commands unless configured otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/shimq/control.sock";
@@ -204,7 +205,7 @@ impl Config {
         }
         locators::validate(&self.locators, &self.interface_choice())?;
         interfaces::validate(&self.interface, self.addresses)?;
-        self.excluded_peers().map(|_| ())
+        self.exclude.exclusions(self.datapath.mark).map(|_| ())
     }
 
     /// Advice that the RFCs give and this configuration does not follow.
@@ -265,8 +266,7 @@ impl Config {
             keep: first + 2 * queues..first + 2 * queues + 1,
             trigger,
             suspicious_silence: self.core().suspicious_silence,
-            excluded_peers: self.excluded_peers()?,
-            excluded_ports: self.exclude.ports.clone(),
+            excluded: self.exclude.exclusions(mark)?,
         })
     }
 
@@ -355,24 +355,4 @@ impl Config {
             None => AskedBy::Queue,
         }
     }
-
-    fn excluded_peers(&self) -> Result<Vec<Prefix>, ConfigError> {
-        self.exclude
-            .peers
-            .iter()
-            .map(|text| parse_prefix(text))
-            .collect()
-    }
-}
-
-fn parse_prefix(text: &str) -> Result<Prefix, ConfigError> {
-    let (address, len) = text.split_once('/').unwrap_or((text, "128"));
-    let parsed = address.parse::<Ipv6Addr>().ok().zip(len.parse().ok());
-    parsed
-        .and_then(|(address, len)| Prefix::new(address, len))
-        .ok_or_else(|| ConfigError::Value {
-            key: "exclude.peers",
-            value: text.to_owned(),
-            reason: "an IPv6 prefix such as 2001:db8::/32, or an address",
-        })
 }

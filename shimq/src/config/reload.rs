@@ -65,6 +65,8 @@ impl Config {
             .exclude_interfaces
             .clone_from(&self.exclude_interfaces);
         config.reap = self.reap.in_the_order_of(&new.reap);
+        // What is taken over must go with what waits, too.
+        config.validate()?;
         Ok(Reread {
             config,
             applied: differing(&changes),

@@ -82,15 +82,6 @@ pub(super) struct Limits {
     pub(super) contexts_per_site: usize,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub(super) struct Exclude {
-    /// Peers that never get a context: `2001:db8::/32`, or an address.
-    pub(super) peers: Vec<String>,
-    /// TCP and UDP ports, at either end.
-    pub(super) ports: Vec<u16>,
-}
-
 impl Default for Datapath {
     fn default() -> Self {
         let rules = RulesetConfig::default();

@@ -61,6 +61,30 @@ fn values_that_cannot_be_are_refused_with_what_can() {
         ("key-bits = 512", "1024"),
         ("key-bits = 4096", "1024 to 3072"),
         ("[exclude]\npeers = ['2001:db8::/129']", "prefix"),
+        ("[exclude]\nmarks = [0x10, 0]", "0 marks no packet"),
+        (
+            "[exclude]\nmarks = [0x5533]",
+            "exclude.marks = 0x5533: any other number: this marks the daemon's own packets",
+        ),
+        (
+            "[datapath]\nmark = 7\n[exclude]\nmarks = [7]",
+            "datapath.mark",
+        ),
+        ("[exclude]\nmarks = [-1]", "line 2"),
+        (
+            "[exclude]\nusers = [0, 'nobody-of-this-name']",
+            "line 2, column 13",
+        ),
+        (
+            "[exclude]\nusers = [0, 'nobody-of-this-name']",
+            "no user \"nobody-of-this-name\": correct the name, or give a number (uid)",
+        ),
+        (
+            "[exclude]\nusers = [4294967295]",
+            "the name of a user, or a uid of 0 to 4294967294",
+        ),
+        ("[exclude]\nusers = [-1]", "0 to 4294967294"),
+        ("[exclude]\nusers = [1.5]", "the name of a user"),
         (
             "[datapath]\nmode = 'bpf'\n[trigger]\nheuristic = 'packet-count'",
             "packet-count",
@@ -125,6 +149,14 @@ fn values_that_cannot_be_are_refused_with_what_can() {
         let error = parse(text).unwrap_err();
         assert!(error.contains(what), "{text}: {error}");
     }
+}
+
+#[test]
+fn users_are_excluded_by_name_or_number_and_marks_by_number() {
+    let config = parse("[exclude]\nusers = ['root', 1001]\nmarks = [0x10, 17]").unwrap();
+    let excluded = config.rules().unwrap().excluded;
+    assert_eq!(excluded.users, [0, 1001]);
+    assert_eq!(excluded.marks, [16, 17]);
 }
 
 //= https://www.rfc-editor.org/rfc/rfc5534#section-7
@@ -205,10 +237,17 @@ fn a_file_read_again_changes_what_can_change_and_leaves_the_rest_to_the_next_sta
     let reread = config.reread().unwrap();
     assert_eq!(reread.applied, ["exclude", "reap.exploration"]);
     assert_eq!(reread.next_start, ["sec", "reap", "interface"]);
-    assert_eq!(reread.config.rules().unwrap().excluded_ports, [53]);
+    assert_eq!(reread.config.rules().unwrap().excluded.ports, [53]);
     assert_eq!(reread.config.host().sec, 0, "as it runs");
     assert_eq!(reread.config.host().rules, []);
     assert_eq!(reread.config.core().send_timeout, Duration::from_secs(15));
-    std::fs::write(&path, "sec = 9\n").unwrap();
-    assert!(reread.config.reread().is_err());
+    for refused in [
+        "sec = 9\n",
+        "[exclude]\nusers = ['nobody-of-this-name']\n",
+        // The daemon's packets have their former mark until the next start.
+        "[datapath]\nmark = 7\n[exclude]\nmarks = [0x5533]\n",
+    ] {
+        std::fs::write(&path, refused).unwrap();
+        assert!(reread.config.reread().is_err(), "{refused}");
+    }
 }

@@ -20,6 +20,12 @@ impl Daemon {
                 name.mark
             ));
         }
+        if self.kernel.excludes_mark(name.mark) {
+            return Err(format!(
+                "packets with mark {:#x} are left alone (exclude.marks): take another",
+                name.mark
+            ));
+        }
         let pair = pair.map(|PairArgument { local, peer }| LocatorPair { local, peer });
         self.endpoint
             .fork(clock::now(), ulids(name), name.mark, pair)

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use shim6_core::{Flow, Instant, Path, Tagged, UlidPair};
 use shimq_netfilter::rules::{
-    Change, Direction, Mode, RulesError, Ruleset, RulesetConfig, Statement,
+    Change, Direction, Exclusions, Mode, RulesError, Ruleset, RulesetConfig, Statement,
 };
 
 use super::counting::{KernelCounting, Reading, pair};
@@ -235,18 +235,21 @@ impl Kernel {
         !self.watched.is_empty()
     }
 
-    /// Lets packets of other peers and ports pass than so far; of `rules` nothing else counts.
-    pub(crate) fn set_exclusions(&mut self, rules: &RulesetConfig) -> Result<(), RulesError> {
-        let (peers, ports) = (&rules.excluded_peers, &rules.excluded_ports);
-        if (peers, ports) == (&self.rules.excluded_peers, &self.rules.excluded_ports) {
+    /// Leaves other packets alone than so far.
+    pub(crate) fn set_exclusions(&mut self, excluded: Exclusions) -> Result<(), RulesError> {
+        if excluded == self.rules.excluded {
             return Ok(());
         }
         if let Some(ruleset) = &mut self.ruleset {
-            ruleset.set_exclusions(peers, ports)?;
+            ruleset.set_exclusions(&excluded)?;
         }
-        self.rules.excluded_peers.clone_from(peers);
-        self.rules.excluded_ports.clone_from(ports);
+        self.rules.excluded = excluded;
         Ok(())
+    }
+
+    /// Whether packets with this mark are left alone, even by a fork.
+    pub(crate) fn excludes_mark(&self, mark: u32) -> bool {
+        self.rules.excluded.marks.contains(&mark)
     }
 
     /// Packets of these addresses, and no others, may get contexts.

@@ -18,7 +18,7 @@ impl Daemon {
             applied,
             next_start,
         } = self.config.reread()?;
-        self.kernel.set_exclusions(&config.rules()?)?;
+        self.kernel.set_exclusions(config.rules()?.excluded)?;
         self.endpoint.set_exploration(config.core().exploration);
         self.preferences = config.preferences();
         self.config = config;

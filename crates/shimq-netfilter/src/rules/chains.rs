@@ -7,7 +7,7 @@ use std::time::Duration;
 use nftnl::Hook;
 
 use super::design::{ChainDesign, Field, Part, QueueTarget, RuleDesign, SetName};
-use super::{InputHook, Mode, RulesetConfig, Trigger};
+use super::{Exclusions, InputHook, Mode, RulesetConfig, Trigger};
 
 /// Where packets of contexts go on that are more than counted.
 const CHECK_ALIVE: &CStr = c"check_alive";
@@ -142,7 +142,7 @@ fn input(config: &RulesetConfig) -> ChainDesign {
         found: true,
     };
     let mut rules = Rules::default();
-    rules.add_exclusions(config, Field::Source);
+    rules.add_exclusions(&config.excluded, Field::Source);
     rules.add(
         "Shim6 control messages and tagged payload; the kernel would answer them with an error, so no bypass",
         [
@@ -224,7 +224,8 @@ impl Rules {
             "the daemon's own packets are final",
             [Part::Mark(config.own_mark), Part::Accept],
         );
-        self.add_exclusions(config, Field::Destination);
+        self.add_exclusions(&config.excluded, Field::Destination);
+        self.add_excluded_senders(&config.excluded);
         self.add(
             "not encrypted yet: what leaves is the ESP packet, which comes by again",
             [Part::IpsecAhead, Part::Accept],
@@ -325,31 +326,42 @@ impl Rules {
     }
 
     /// What the operator wants left alone, if anything; `peer` is the field with the peer's address.
-    fn add_exclusions(&mut self, config: &RulesetConfig, peer: Field) {
-        let mut add = |field, set| {
-            let excluded = Part::Lookup {
-                field,
-                set,
-                found: true,
-            };
-            self.add(
-                "left alone by the operator's wish",
-                [excluded, Part::Accept],
-            );
-        };
-        if !config.excluded_peers.is_empty() {
-            add(peer, SetName::ExcludedPeers);
+    fn add_exclusions(&mut self, excluded: &Exclusions, peer: Field) {
+        if !excluded.peers.is_empty() {
+            self.add_excluded(peer, SetName::ExcludedPeers);
         }
-        if !config.excluded_ports.is_empty() {
+        if !excluded.ports.is_empty() {
             for port in [
                 Field::TcpSource,
                 Field::TcpDestination,
                 Field::UdpSource,
                 Field::UdpDestination,
             ] {
-                add(port, SetName::ExcludedPorts);
+                self.add_excluded(port, SetName::ExcludedPorts);
             }
         }
+    }
+
+    /// The same by who sends it, which only packets of this host tell.
+    fn add_excluded_senders(&mut self, excluded: &Exclusions) {
+        if !excluded.marks.is_empty() {
+            self.add_excluded(Field::Mark, SetName::ExcludedMarks);
+        }
+        if !excluded.users.is_empty() {
+            self.add_excluded(Field::User, SetName::ExcludedUsers);
+        }
+    }
+
+    fn add_excluded(&mut self, field: Field, set: SetName) {
+        let excluded = Part::Lookup {
+            field,
+            set,
+            found: true,
+        };
+        self.add(
+            "left alone by the operator's wish",
+            [excluded, Part::Accept],
+        );
     }
 }
 

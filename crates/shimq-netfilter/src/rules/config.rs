@@ -61,10 +61,23 @@ pub struct RulesetConfig {
     pub trigger: Trigger,
     /// Silence of a context's peer after which some of what is sent to it goes to a keeping queue.
     pub suspicious_silence: Duration,
-    /// Peers that never get a context.
-    pub excluded_peers: Vec<Prefix>,
-    /// TCP and UDP ports, at either end, whose packets never get a context.
-    pub excluded_ports: Vec<u16>,
+    /// What is left alone.
+    pub excluded: Exclusions,
+}
+
+/// What is left alone: it leaves this host as if nobody looked, and never begins a context. What arrives tagged is
+/// queued all the same, unless it comes from one of `peers`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exclusions {
+    /// Peers, by their addresses.
+    pub peers: Vec<Prefix>,
+    /// TCP and UDP ports, at either end.
+    pub ports: Vec<u16>,
+    /// SO_MARK of this host's packets, with all its bits. What arrives tells of none.
+    pub marks: Vec<u32>,
+    /// Users (uid) whose sockets send, as the user namespace that the network namespace belongs to numbers them. What
+    /// arrives tells of none.
+    pub users: Vec<u32>,
 }
 
 impl Default for RulesetConfig {
@@ -81,8 +94,7 @@ impl Default for RulesetConfig {
                 age: Duration::from_secs(60),
             },
             suspicious_silence: Duration::from_millis(60),
-            excluded_peers: Vec::new(),
-            excluded_ports: Vec::new(),
+            excluded: Exclusions::default(),
         }
     }
 }
@@ -117,6 +129,12 @@ impl RulesetConfig {
         }
         if self.own_mark == 0 {
             return refuse("mark 0 is that of everybody's packets");
+        }
+        if self.excluded.marks.contains(&0) {
+            return refuse("mark 0, that of everybody's packets, cannot be excluded");
+        }
+        if self.excluded.marks.contains(&self.own_mark) {
+            return refuse("the daemon's own mark cannot be excluded");
         }
         if let Trigger::Counted { octets, age } = self.trigger {
             if octets == 0 || octets > i64::MAX as u64 {
@@ -218,6 +236,17 @@ mod tests {
             Prefix::disjoint(&given.map(prefix)),
             ["2001:db8::/32", "2001:db9::/32"].map(prefix)
         );
+    }
+
+    #[test]
+    fn no_mark_and_the_daemons_own_cannot_be_excluded() {
+        let mut config = RulesetConfig::default();
+        config.excluded.marks = vec![1, u32::MAX];
+        assert!(config.validate().is_ok());
+        for mark in [0, config.own_mark] {
+            config.excluded.marks = vec![1, mark];
+            assert!(matches!(config.validate(), Err(RulesError::Config(_))));
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(super) enum SetName {
     Identities,
     ExcludedPeers,
     ExcludedPorts,
+    ExcludedMarks,
+    ExcludedUsers,
     Forks,
     Mapped,
     ContextsOut,
@@ -44,6 +46,8 @@ impl SetName {
             Self::Identities => c"identities",
             Self::ExcludedPeers => c"excluded_peers",
             Self::ExcludedPorts => c"excluded_ports",
+            Self::ExcludedMarks => c"excluded_marks",
+            Self::ExcludedUsers => c"excluded_users",
             Self::Forks => c"forks",
             Self::Mapped => c"mapped",
             Self::ContextsOut => c"contexts_out",
@@ -69,6 +73,8 @@ impl fmt::Display for SetName {
 pub(super) enum Key {
     Address,
     Port,
+    Mark,
+    User,
     /// Local and peer address, in this order in both directions.
     Pair,
     /// A packet's mark, then local and peer address.
@@ -183,6 +189,9 @@ pub(super) enum Field {
     TcpDestination,
     UdpSource,
     UdpDestination,
+    Mark,
+    /// Owner of the socket that sends; a packet without a socket has none, and matches no rule that asks.
+    User,
 }
 
 /// Which queues, and what happens without a listener.
@@ -210,7 +219,12 @@ impl Design {
 
     /// The sets of what is excluded; empty ones are not made.
     pub(super) fn exclusions(&self) -> impl Iterator<Item = &SetDesign> {
-        let names = [SetName::ExcludedPeers, SetName::ExcludedPorts];
+        let names = [
+            SetName::ExcludedPeers,
+            SetName::ExcludedPorts,
+            SetName::ExcludedMarks,
+            SetName::ExcludedUsers,
+        ];
         self.sets
             .iter()
             .filter(move |set| names.contains(&set.name))
@@ -310,8 +324,9 @@ fn sets(config: &RulesetConfig) -> Vec<SetDesign> {
 
 /// What the operator wants left alone, if anything.
 fn exclusions(config: &RulesetConfig) -> impl Iterator<Item = SetDesign> {
+    let excluded = &config.excluded;
     let peers = SetDesign {
-        elements: Element::prefixes(&config.excluded_peers),
+        elements: Element::prefixes(&excluded.peers),
         ..set(
             SetName::ExcludedPeers,
             Key::Address,
@@ -320,7 +335,7 @@ fn exclusions(config: &RulesetConfig) -> impl Iterator<Item = SetDesign> {
         )
     };
     let ports = SetDesign {
-        elements: Element::ports(&config.excluded_ports),
+        elements: Element::all(&excluded.ports, Element::Port),
         ..set(
             SetName::ExcludedPorts,
             Key::Port,
@@ -328,7 +343,25 @@ fn exclusions(config: &RulesetConfig) -> impl Iterator<Item = SetDesign> {
             "TCP and UDP ports, at either end, that never get a context",
         )
     };
-    [peers, ports]
+    let marks = SetDesign {
+        elements: Element::all(&excluded.marks, Element::Mark),
+        ..set(
+            SetName::ExcludedMarks,
+            Key::Mark,
+            SetKind::Plain,
+            "marks of this host's packets that never get a context",
+        )
+    };
+    let users = SetDesign {
+        elements: Element::all(&excluded.users, Element::User),
+        ..set(
+            SetName::ExcludedUsers,
+            Key::User,
+            SetKind::Plain,
+            "users whose sockets send packets that never get a context",
+        )
+    };
+    [peers, ports, marks, users]
         .into_iter()
         .filter(|set| !set.elements.is_empty())
 }

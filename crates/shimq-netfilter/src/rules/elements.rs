@@ -72,6 +72,8 @@ pub(super) enum Element {
     Address(Ipv6Addr),
     Prefix(Prefix),
     Port(u16),
+    Mark(u32),
+    User(u32),
     Pair(AddressPair),
     MarkedPair(u32, AddressPair),
     Temporary(AddressPair, Duration),
@@ -88,11 +90,10 @@ impl Element {
         disjoint.into_iter().map(Self::Prefix).collect()
     }
 
-    pub(super) fn ports(ports: &[u16]) -> Vec<Self> {
-        let mut ports = ports.to_vec();
-        ports.sort_unstable();
-        ports.dedup();
-        ports.into_iter().map(Self::Port).collect()
+    /// The values as elements, each once and in order.
+    pub(super) fn all<T: Copy + Ord>(values: &[T], element: fn(T) -> Self) -> Vec<Self> {
+        let values: BTreeSet<T> = values.iter().copied().collect();
+        values.into_iter().map(element).collect()
     }
 
     /// Appends the element to NFTA_SET_ELEM_LIST_ELEMENTS; a prefix becomes a first address and an end.
@@ -109,6 +110,10 @@ impl Element {
                 }
             }
             Self::Port(port) => write_element(list, &port.to_be_bytes(), |_| {}),
+            // As the registers have them, unlike what is read from a header.
+            Self::Mark(number) | Self::User(number) => {
+                write_element(list, &number.to_ne_bytes(), |_| {});
+            }
             Self::Pair(pair) => write_element(list, &pair.key(), |_| {}),
             Self::MarkedPair(mark, pair) => {
                 let key = [&mark.to_ne_bytes()[..], &pair.key()].concat();
@@ -132,6 +137,8 @@ impl fmt::Display for Element {
             Self::Address(address) => write!(f, "{address}"),
             Self::Prefix(prefix) => write!(f, "{prefix}"),
             Self::Port(port) => write!(f, "{port}"),
+            Self::Mark(mark) => write!(f, "{mark:#010x}"),
+            Self::User(uid) => write!(f, "{uid}"),
             Self::Pair(pair) => write!(f, "{} . {}", pair.local, pair.peer),
             Self::MarkedPair(mark, pair) => {
                 write!(f, "{mark:#010x} . {} . {}", pair.local, pair.peer)

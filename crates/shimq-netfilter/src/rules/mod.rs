@@ -25,7 +25,7 @@ use std::ffi::CStr;
 
 use nftnl::{Chain, ChainType, Policy, ProtoFamily, Rule, Table};
 
-pub use self::config::{InputHook, Mode, Prefix, RulesetConfig, Trigger};
+pub use self::config::{Exclusions, InputHook, Mode, Prefix, RulesetConfig, Trigger};
 pub use self::counts::ContextCount;
 pub use self::elements::{AddressPair, Change, Direction};
 pub use self::error::RulesError;
@@ -168,20 +168,21 @@ impl Ruleset {
         elements::apply(&self.socket, &mut self.buf, &changes)
     }
 
-    /// Replaces what is excluded: peers and ports whose packets never get a context or reach a queue.
+    /// Replaces what is left alone.
     ///
     /// Rules that look for exclusions are there only while there are some, so this may replace the rules. All
     /// else stays: counters, elements, and packets that wait in queues.
     ///
     /// # Errors
     ///
-    /// See [`Self::apply`], and [`RulesError::Config`] for an operator's table that lacks the rules for it.
-    pub fn set_exclusions(&mut self, peers: &[Prefix], ports: &[u16]) -> Result<(), RulesError> {
+    /// See [`Self::apply`], and [`RulesError::Config`] for what cannot be excluded and for an operator's table that
+    /// lacks the rules for it.
+    pub fn set_exclusions(&mut self, excluded: &Exclusions) -> Result<(), RulesError> {
         let config = RulesetConfig {
-            excluded_peers: peers.to_vec(),
-            excluded_ports: ports.to_vec(),
+            excluded: excluded.clone(),
             ..self.config.clone()
         };
+        config.validate()?;
         let [old, new] = [&self.config, &config].map(Design::new);
         let same_sets = old.has_sets_of(&new) && new.has_sets_of(&old);
         if !same_sets && self.ownership == Ownership::Operators {

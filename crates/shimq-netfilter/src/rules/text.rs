@@ -72,6 +72,8 @@ fn write_set(out: &mut String, set: &SetDesign) -> fmt::Result {
     let key = match set.key {
         Key::Address => "ipv6_addr",
         Key::Port => "inet_service",
+        Key::Mark => "mark",
+        Key::User => "uid",
         Key::Pair => "ipv6_addr . ipv6_addr",
         Key::MarkedPair => "mark . ipv6_addr . ipv6_addr",
     };
@@ -176,6 +178,8 @@ impl fmt::Display for Field {
             Self::TcpDestination => "tcp dport",
             Self::UdpSource => "udp sport",
             Self::UdpDestination => "udp dport",
+            Self::Mark => "meta mark",
+            Self::User => "meta skuid",
         })
     }
 }

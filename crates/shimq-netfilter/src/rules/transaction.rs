@@ -76,6 +76,9 @@ impl Transaction {
                 .attr(wire::NFTA_SET_KEY_TYPE, &set.key.nft_type().to_be_bytes())
                 .attr(wire::NFTA_SET_KEY_LEN, &set.key.octets().to_be_bytes())
                 .attr(wire::NFTA_SET_ID, &id.to_be_bytes());
+            if matches!(set.key, Key::Mark | Key::User) {
+                message.attr(wire::NFTA_SET_USERDATA, &wire::KEY_IN_HOST_ORDER);
+            }
             match set.kind {
                 SetKind::Plain | SetKind::Interval | SetKind::Timeout => {}
                 SetKind::Verdicts => {
@@ -304,6 +307,8 @@ impl Key {
         match self {
             Self::Address => NFT_IPV6_ADDR,
             Self::Port => NFT_INET_SERVICE,
+            Self::Mark => NFT_MARK,
+            Self::User => NFT_UID,
             Self::Pair => NFT_IPV6_ADDR << 6 | NFT_IPV6_ADDR,
             Self::MarkedPair => NFT_MARK << 12 | NFT_IPV6_ADDR << 6 | NFT_IPV6_ADDR,
         }
@@ -313,6 +318,7 @@ impl Key {
         match self {
             Self::Address => 16,
             Self::Port => 2,
+            Self::Mark | Self::User => 4,
             Self::Pair => 32,
             Self::MarkedPair => 36,
         }
@@ -338,7 +344,8 @@ impl SetKind {
 const SEQ_OFFSET: usize = 8;
 /// nft's numbers of element types.
 const NFT_IPV6_ADDR: u32 = 8;
-const NFT_MARK: u32 = 19;
 const NFT_INET_SERVICE: u32 = 13;
+const NFT_MARK: u32 = 19;
+const NFT_UID: u32 = 24;
 /// Elements take up to 72 octets, prefixes up to 112; the list is one attribute, of at most 65535 octets.
 const ELEMENTS_PER_MESSAGE: usize = 256;

@@ -57,8 +57,15 @@ pub(super) const NFTA_SET_DATA_TYPE: u16 = 6;
 pub(super) const NFTA_SET_DESC: u16 = 9;
 pub(super) const NFTA_SET_ID: u16 = 10;
 pub(super) const NFTA_SET_TIMEOUT: u16 = 11;
+pub(super) const NFTA_SET_USERDATA: u16 = 13;
 pub(super) const NFTA_SET_EXPR: u16 = 17;
 pub(super) const NFTA_SET_DESC_SIZE: u16 = 1;
+/// What nft notes for itself in NFTA_SET_USERDATA, to list numbers of this host's byte order as what they are: type, length
+/// and value of NFTNL_UDATA_SET_KEYBYTEORDER.
+pub(super) const KEY_IN_HOST_ORDER: [u8; 6] = {
+    let [v0, v1, v2, v3] = 1_u32.to_ne_bytes();
+    [0, 4, v0, v1, v2, v3]
+};
 pub(super) const NFT_SET_INTERVAL: u32 = 0x4;
 pub(super) const NFT_SET_MAP: u32 = 0x8;
 pub(super) const NFT_SET_TIMEOUT: u32 = 0x10;

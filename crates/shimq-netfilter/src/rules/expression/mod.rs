@@ -172,6 +172,8 @@ impl Field {
             Self::TcpDestination => port(TCP, PORT_LEN),
             Self::UdpSource => port(UDP, 0),
             Self::UdpDestination => port(UDP, PORT_LEN),
+            Self::Mark => out.push(meta(META_MARK)),
+            Self::User => out.push(meta(META_SKUID)),
         }
     }
 }
@@ -395,6 +397,7 @@ const REG_AFTER_MARK: u32 = 9;
 const META_MARK: u32 = 3;
 const META_IIF: u32 = 4;
 const META_OIF: u32 = 5;
+const META_SKUID: u32 = 10;
 const META_L4PROTO: u32 = 16;
 const META_SECPATH: u32 = 25;
 const RT_XFRM: u32 = 4;

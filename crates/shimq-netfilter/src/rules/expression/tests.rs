@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use super::super::design::Design;
-use super::super::{InputHook, Mode, Prefix, RulesetConfig, Trigger, print};
+use super::super::{Exclusions, InputHook, Mode, Prefix, RulesetConfig, Trigger, print};
 use super::*;
 
 /// The expression in libnftnl's words, as `nft --debug=netlink` prints it.
@@ -84,10 +84,14 @@ fn what_is_loaded_is_what_nft_makes_of_the_printed_text() {
                     observe: 100..100 + queues,
                     rewrite: 200..200 + queues,
                     keep: 300..300 + queues,
-                    excluded_peers: Prefix::new("2001:db8:f::".parse().unwrap(), 48)
-                        .into_iter()
-                        .collect(),
-                    excluded_ports: vec![53, 123],
+                    excluded: Exclusions {
+                        peers: Prefix::new("2001:db8:f::".parse().unwrap(), 48)
+                            .into_iter()
+                            .collect(),
+                        ports: vec![53, 123],
+                        marks: vec![0x10, u32::MAX],
+                        users: vec![0, 1001],
+                    },
                     trigger,
                     ..RulesetConfig::default()
                 };

@@ -3,7 +3,7 @@
 use super::{address, configurations};
 use crate::support::{HOST, close, enter_namespace, run, try_run, wait_for};
 use shimq_netfilter::rules::{
-    Change, Prefix, RulesError, Ruleset, RulesetConfig, Statement, print,
+    Change, Exclusions, Prefix, RulesError, Ruleset, RulesetConfig, Statement, print,
 };
 
 #[test]
@@ -25,19 +25,23 @@ fn the_table_loads_is_found_right_and_vanishes_with_its_owner() {
 }
 
 #[test]
-fn excluded_prefixes_and_ports_are_loaded_and_replaced() {
+fn exclusions_are_loaded_and_replaced() {
     if !enter_namespace() {
         return;
     }
     let prefix = |text: &str, len| Prefix::new(address(text), len).unwrap();
     let config = RulesetConfig {
-        excluded_peers: vec![
-            prefix("2001:db8:1::", 48),
-            prefix("2001:db8:2::", 48),
-            prefix("2001:db8:2:3::", 64),
-            prefix("ff00::", 8),
-        ],
-        excluded_ports: vec![123, 53, 123],
+        excluded: Exclusions {
+            peers: vec![
+                prefix("2001:db8:1::", 48),
+                prefix("2001:db8:2::", 48),
+                prefix("2001:db8:2:3::", 64),
+                prefix("ff00::", 8),
+            ],
+            ports: vec![123, 53, 123],
+            marks: vec![0x20, 0x10, 0x20],
+            users: vec![1001, 0, 1001],
+        },
         ..RulesetConfig::default()
     };
     let mut rules = Ruleset::load(&config).unwrap();
@@ -47,21 +51,43 @@ fn excluded_prefixes_and_ports_are_loaded_and_replaced() {
     let ports = run("nft list set ip6 shimq excluded_ports");
     assert!(ports.contains("53") && ports.contains("123"), "{ports}");
 
-    rules
-        .set_exclusions(&[prefix("2001:db8:9::", 48)], &[])
-        .unwrap();
+    let marks = run("nft list set ip6 shimq excluded_marks");
+    assert!(marks.contains("{ 0x00000010, 0x00000020 }"), "{marks}");
+    let users = run("nft -n list set ip6 shimq excluded_users");
+    assert!(users.contains("{ 0, 1001 }"), "{users}");
+    rules.verify().unwrap();
+
+    let peers_alone = Exclusions {
+        peers: vec![prefix("2001:db8:9::", 48)],
+        ..Exclusions::default()
+    };
+    rules.set_exclusions(&peers_alone).unwrap();
     let peers = run("nft list set ip6 shimq excluded_peers");
     assert!(
         peers.contains("2001:db8:9::/48") && !peers.contains("ff00"),
         "{peers}"
     );
     let table = run("nft list table ip6 shimq");
-    assert!(!table.contains("excluded_ports"), "{table}");
+    for gone in ["excluded_ports", "excluded_marks", "excluded_users"] {
+        assert!(!table.contains(gone), "{table}");
+    }
     rules.verify().unwrap();
-    rules.set_exclusions(&[], &[53]).unwrap();
+    let all_but_peers = Exclusions {
+        ports: vec![53],
+        marks: vec![0x30],
+        users: vec![1002],
+        ..Exclusions::default()
+    };
+    rules.set_exclusions(&all_but_peers).unwrap();
     let table = run("nft list table ip6 shimq");
     assert!(!table.contains("excluded_peers"), "{table}");
-    assert!(table.contains("udp dport @excluded_ports"), "{table}");
+    for there in [
+        "udp dport @excluded_ports",
+        "meta mark @excluded_marks",
+        "meta skuid @excluded_users",
+    ] {
+        assert!(table.contains(there), "{table}");
+    }
     rules.verify().unwrap();
 }
 

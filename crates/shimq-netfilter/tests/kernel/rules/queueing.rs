@@ -7,7 +7,7 @@ use super::{address, both, host_and_peer, queued, send_to};
 use crate::support::{HOST, PEER, Peer, close, enter_namespace, run, wait_for};
 use shimq_netfilter::queue::{BatchQueue, Queue, QueueConfig, QueuedPacket, Verdict};
 use shimq_netfilter::rules::{
-    Change, Direction, InputHook, Mode, Prefix, Ruleset, RulesetConfig, Trigger,
+    Change, Direction, Exclusions, InputHook, Mode, Prefix, Ruleset, RulesetConfig, Trigger,
 };
 
 #[test]
@@ -119,7 +119,11 @@ fn excluded_foreign_and_own_packets_never_reach_a_queue() {
         let config = RulesetConfig {
             mode,
             trigger: Trigger::Everything,
-            excluded_ports: vec![53],
+            excluded: Exclusions {
+                ports: vec![53],
+                marks: vec![0x10],
+                ..Exclusions::default()
+            },
             ..RulesetConfig::default()
         };
         let mut queue = BatchQueue::open(&QueueConfig::observe(config.observe.start)).unwrap();
@@ -129,24 +133,59 @@ fn excluded_foreign_and_own_packets_never_reach_a_queue() {
         send_to(53, b"excluded port");
         let foreign = UdpSocket::bind("[2001:db8::3]:0").unwrap();
         foreign.send_to(b"not an identity", (PEER, 9)).unwrap();
-        let own = UdpSocket::bind((HOST, 0)).unwrap();
-        socket2::SockRef::from(&own)
-            .set_mark(config.own_mark)
-            .unwrap();
-        own.send_to(b"marked", (PEER, 9)).unwrap();
+        send_marked(config.own_mark, b"own");
+        send_marked(0x10, b"excluded mark");
         let myself = UdpSocket::bind((HOST, 0)).unwrap();
         myself.send_to(b"to myself", (HOST, 9)).unwrap();
         assert_eq!(queued(&mut queue), 0, "{mode:?}");
 
-        let peer = Prefix::new(address(PEER), 128).unwrap();
-        rules.set_exclusions(&[peer], &[]).unwrap();
+        let peer = Exclusions {
+            peers: vec![Prefix::new(address(PEER), 128).unwrap()],
+            ..Exclusions::default()
+        };
+        rules.set_exclusions(&peer).unwrap();
         send_to(9, b"excluded peer");
         assert_eq!(queued(&mut queue), 0, "{mode:?}");
-        rules.set_exclusions(&[], &[]).unwrap();
+        rules.set_exclusions(&Exclusions::default()).unwrap();
         send_to(53, b"no longer excluded");
-        assert_eq!(queued(&mut queue), 1, "{mode:?}");
+        send_marked(0x10, b"no longer excluded");
+        assert_eq!(queued(&mut queue), 2, "{mode:?}");
         close((queue, rules));
     }
+}
+
+#[test]
+fn a_packet_is_of_the_user_who_made_its_socket_and_without_one_of_nobody() {
+    if !enter_namespace() {
+        return;
+    }
+    let peer = Peer::connect();
+    let config = RulesetConfig::default();
+    let mut queue = BatchQueue::open(&QueueConfig::rewrite(config.rewrite.start)).unwrap();
+    let mut rules = Ruleset::load(&config).unwrap();
+    rules
+        .apply(&[
+            Change::AddIdentity(address(HOST)),
+            Change::Map(host_and_peer()),
+        ])
+        .unwrap();
+    // 0 in a user namespace of its own, whoever that is outside.
+    let uid = rustix::process::getuid().as_raw();
+    for (excluded, expected) in [(uid + 1, 1), (uid, 0)] {
+        let users = Exclusions {
+            users: vec![excluded],
+            ..Exclusions::default()
+        };
+        rules.set_exclusions(&users).unwrap();
+        send_to(9, b"of a mapped pair");
+        assert_eq!(queued(&mut queue), expected, "without user {excluded}");
+    }
+
+    let request = [128, 0, 0, 0, 0, 1, 0, 1];
+    let to = std::net::SocketAddrV6::new(address(HOST), 0, 0, 0);
+    let flags = rustix::net::SendFlags::empty();
+    rustix::net::sendto(peer.raw_socket(58), &request, flags, &to).unwrap();
+    wait_for("the kernel's own reply", || queued(&mut queue) == 1);
 }
 
 #[test]
@@ -262,4 +301,11 @@ fn without_a_daemon_mapped_pairs_pass_unmapped_and_tagged_packets_end() {
         .find(|line| line.starts_with("Icmp6InParmProblems"))
         .unwrap();
     assert!(count.ends_with("\t0") || count.ends_with(" 0"), "{count}");
+}
+
+/// Sends a datagram with a mark.
+fn send_marked(mark: u32, payload: &[u8]) {
+    let socket = UdpSocket::bind((HOST, 0)).unwrap();
+    socket2::SockRef::from(&socket).set_mark(mark).unwrap();
+    socket.send_to(payload, (PEER, 9)).unwrap();
 }
