@@ -2,32 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
+use std::net::TcpStream;
 
-use socket2::{Domain, Protocol, Socket, Type};
-
-use crate::support::{Daemon, Network, Stream, ways};
+use crate::support::{Daemon, Network, Stream, marked_connection, ways};
 
 /// Octets that each connection sends.
 const LENGTH: usize = 64 * 1024;
-
-/// Connects host A to host B, and returns both ends.
-fn connect(network: &Network, from: Ipv6Addr, to: Ipv6Addr, mark: u32) -> (TcpStream, TcpStream) {
-    let listener = network.hosts.b.enter(|| TcpListener::bind((to, 0)));
-    let listener = listener.unwrap().unwrap();
-    let SocketAddr::V6(server) = listener.local_addr().unwrap() else {
-        unreachable!("bound to an IPv6 address");
-    };
-    let client = network.hosts.a.enter(|| {
-        let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_mark(mark)?;
-        socket.bind(&SocketAddrV6::new(from, 0, 0, 0).into())?;
-        socket.connect(&server.into())?;
-        std::io::Result::Ok(TcpStream::from(socket))
-    });
-    let client = client.unwrap().unwrap();
-    (client, listener.accept().unwrap().0)
-}
 
 /// Sends what is checked at the other end.
 fn transfer((client, server): &mut (TcpStream, TcpStream), fill: u8) {
@@ -54,7 +34,7 @@ fn two_connections_between_the_same_ulids_take_two_pairs_at_once() {
         a.try_to(&fork).unwrap();
     }
     let recording = network.record("forks.pcap");
-    let mut connections = forks.map(|(mark, ..)| connect(&network, a1, b1, mark));
+    let mut connections = forks.map(|(mark, ..)| marked_connection(&network, a1, b1, mark));
     std::thread::scope(|scope| {
         for (connection, fill) in connections.iter_mut().zip(1..) {
             scope.spawn(move || transfer(connection, fill));
@@ -94,13 +74,15 @@ fn a_fork_that_cannot_be_is_refused_with_what_to_do() {
     let Some(network) = Network::new() else {
         return;
     };
-    let (a, b) = Daemon::pair(&network, "");
+    let (a, b) = Daemon::pair(&network, "[exclude]\nmarks = [18]\n");
     let ([a1, _], [b1, _]) = (a.locators(), b.locators());
     let refused = |command: &str| a.try_to(command).unwrap_err().to_string();
     let said = refused(&format!("fork {a1} {b1} --mark 17"));
     assert!(said.contains("no established context"), "{said}");
     let said = refused(&format!("fork {a1} {b1} --mark 0x5533"));
     assert!(said.contains("datapath.mark"), "{said}");
+    let said = refused(&format!("fork {a1} {b1} --mark 18"));
+    assert!(said.contains("exclude.marks"), "{said}");
     let said = refused(&format!("fork {a1} {b1} --mark 17 --remove"));
     assert!(said.contains("no such fork"), "{said}");
 }

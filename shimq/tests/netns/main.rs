@@ -15,6 +15,7 @@ mod coexistence;
 mod crossing;
 mod cuts;
 mod endings;
+mod exclusions;
 mod forgery;
 mod forgetting;
 mod forks;

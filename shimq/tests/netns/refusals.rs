@@ -65,6 +65,11 @@ fn a_configuration_that_makes_no_sense_is_refused_with_its_place() {
             "[exclude]\npeers = ['fe80::/200']\n",
             "exclude.peers = fe80::/200",
         ),
+        ("[exclude]\nmarks = [0]\n", "exclude.marks = 0x0"),
+        (
+            "[exclude]\nusers = ['nobody-of-this-name']\n",
+            "this host has no user \"nobody-of-this-name\"",
+        ),
     ] {
         let command = Daemon::command(&network, Side::A, config);
         refuses(&network, command, &[says]);

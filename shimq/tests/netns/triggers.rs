@@ -2,10 +2,9 @@
 
 use shimq_testbed::{A, B};
 
-use std::io::{Read, Write};
 use std::net::Ipv6Addr;
 
-use crate::support::{Daemon, Network, Side, Stream, connection, eventually};
+use crate::support::{Daemon, Network, Side, Stream, connection, eventually, exchange_over};
 
 #[test]
 fn a_flow_below_two_kilobytes_has_no_context_and_never_enters_the_program() {
@@ -96,11 +95,7 @@ fn a_host_that_only_responds_begins_nothing_and_sees_no_packet() {
 
 /// `size` octets from host A to host B in one connection, and one octet back.
 fn exchange(network: &Network, a: Ipv6Addr, b: Ipv6Addr, size: usize) {
-    let (mut client, mut server) = connection(network, Some(a), b);
-    client.write_all(&vec![1; size]).unwrap();
-    server.read_exact(&mut vec![0; size]).unwrap();
-    server.write_all(&[1]).unwrap();
-    client.read_exact(&mut [0]).unwrap();
+    exchange_over(connection(network, Some(a), b), size);
 }
 
 const RESPOND_ONLY: &str = "[trigger]\nheuristic = 'respond-only'\n";

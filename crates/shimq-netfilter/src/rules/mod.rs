@@ -448,6 +448,13 @@ mod tests {
                 keep: 9000..9001,
                 ..RulesetConfig::default()
             },
+            RulesetConfig {
+                excluded: Exclusions {
+                    users: vec![1001],
+                    ..Exclusions::default()
+                },
+                ..RulesetConfig::default()
+            },
         ] {
             let refused = Ruleset::attach(&other).err();
             assert!(

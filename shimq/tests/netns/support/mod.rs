@@ -15,7 +15,7 @@ pub(crate) use crowd::Crowd;
 pub(crate) use daemon::{Daemon, release, run_until_refused};
 pub(crate) use moved::{Mode, Moved, refusal, say, say_skipped};
 pub(crate) use network::{Network, Side};
-pub(crate) use stream::{Stream, connect, connection};
+pub(crate) use stream::{Stream, connect, connection, exchange_over, marked_connection};
 
 /// Failures are noticed after two seconds instead of fifteen.
 pub(crate) const FAST: &str = "[reap]\nsend-timeout = 2\n";

@@ -137,21 +137,60 @@ pub(crate) fn connection(
     from: Option<Ipv6Addr>,
     to: Ipv6Addr,
 ) -> (TcpStream, TcpStream) {
+    accepted(network, to, |to| connect(from, to))
+}
+
+/// The same where host A's socket has a mark.
+pub(crate) fn marked_connection(
+    network: &Network,
+    from: Ipv6Addr,
+    to: Ipv6Addr,
+    mark: u32,
+) -> (TcpStream, TcpStream) {
+    accepted(network, to, |to| {
+        let socket = bound_socket(Some(from))?;
+        socket.set_mark(mark)?;
+        connected(socket, to)
+    })
+}
+
+/// The socket that `connect` makes on host A, and the one that host B has of it at `to`.
+fn accepted(
+    network: &Network,
+    to: Ipv6Addr,
+    connect: impl FnOnce(SocketAddrV6) -> io::Result<TcpStream> + Send,
+) -> (TcpStream, TcpStream) {
     let listener = network.hosts.b.enter(|| TcpListener::bind((to, 0)));
     let listener = listener.unwrap().unwrap();
     let SocketAddr::V6(to) = listener.local_addr().unwrap() else {
         unreachable!("bound to an IPv6 address");
     };
-    let client = network.hosts.a.enter(|| connect(from, to));
+    let client = network.hosts.a.enter(|| connect(to));
     (client.unwrap().unwrap(), listener.accept().unwrap().0)
+}
+
+/// `size` octets from host A to host B over one connection, and one octet back.
+pub(crate) fn exchange_over((mut client, mut server): (TcpStream, TcpStream), size: usize) {
+    client.write_all(&vec![1; size]).unwrap();
+    server.read_exact(&mut vec![0; size]).unwrap();
+    server.write_all(&[1]).unwrap();
+    client.read_exact(&mut [0]).unwrap();
 }
 
 /// Connects like any program; sockets that a test leaves behind end with it.
 pub(crate) fn connect(from: Option<Ipv6Addr>, to: SocketAddrV6) -> io::Result<TcpStream> {
+    connected(bound_socket(from)?, to)
+}
+
+fn bound_socket(from: Option<Ipv6Addr>) -> io::Result<Socket> {
     let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
     if let Some(from) = from {
         socket.bind(&SocketAddr::from((from, 0)).into())?;
     }
+    Ok(socket)
+}
+
+fn connected(socket: Socket, to: SocketAddrV6) -> io::Result<TcpStream> {
     socket.connect_timeout(&SocketAddr::V6(to).into(), PATIENCE)?;
     Ok(socket.into())
 }

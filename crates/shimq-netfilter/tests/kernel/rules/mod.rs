@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::support::{HOST, PEER, accept};
 use shimq_netfilter::queue::{BatchQueue, Queue};
 use shimq_netfilter::rules::{
-    AddressPair, Change, Direction, InputHook, Mode, RulesetConfig, Trigger,
+    AddressPair, Change, Direction, Exclusions, InputHook, Mode, Prefix, RulesetConfig, Trigger,
 };
 
 fn address(text: &str) -> Ipv6Addr {
@@ -59,6 +59,15 @@ fn configurations() -> impl Iterator<Item = RulesetConfig> {
                 ..RulesetConfig::default()
             })
         })
+        .chain([RulesetConfig {
+            excluded: Exclusions {
+                peers: Prefix::new(address(PEER), 64).into_iter().collect(),
+                ports: vec![53],
+                marks: vec![0x10],
+                users: vec![1001],
+            },
+            ..RulesetConfig::default()
+        }])
 }
 
 /// Counts a context in both directions, or ceases to.
