@@ -243,6 +243,7 @@ impl Config {
             queue_number: first,
             queues,
             mark,
+            bypass,
             ..
         } = self.datapath;
         let (mode, trigger) = match self.asked_by() {
@@ -266,6 +267,7 @@ impl Config {
             keep: first + 2 * queues..first + 2 * queues + 1,
             trigger,
             suspicious_silence: self.core().suspicious_silence,
+            bypass,
             excluded: self.exclude.exclusions(mark)?,
         })
     }
@@ -336,6 +338,11 @@ impl Config {
     /// How packets are taken from the kernel.
     pub(crate) fn backend(&self) -> Backend {
         self.datapath.backend
+    }
+
+    /// Whether packets that are only looked at go on when their queue is full.
+    pub(crate) fn fail_open(&self) -> bool {
+        self.datapath.fail_open
     }
 
     /// Whether the kernel applies the heuristic's rule, so that a candidate that comes is a trigger.

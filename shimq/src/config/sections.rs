@@ -25,6 +25,12 @@ pub(super) struct Datapath {
     /// Whether ICMPv6 errors about mapped packets reach applications even where shimq acts upon them by
     /// looking for another path (RFC 5533 §8).
     pub(super) deliver_icmp_errors: bool,
+    /// Whether packets that are to be mapped go on with their ULIDs while nobody serves their queue,
+    /// instead of being dropped. The daemon's own table goes with it, and packets pass then anyway; so
+    /// this is for `ruleset = "external"`, until the daemon is back or its sets are emptied.
+    pub(super) bypass: bool,
+    /// Whether packets that are only looked at go on when their queue is full, instead of being dropped.
+    pub(super) fail_open: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -93,6 +99,8 @@ impl Default for Datapath {
             backend: Backend::Batch,
             mark: rules.own_mark,
             deliver_icmp_errors: shim6_core::Config::default().deliver_icmp_errors,
+            bypass: rules.bypass,
+            fail_open: true,
         }
     }
 }

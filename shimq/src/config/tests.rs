@@ -152,6 +152,16 @@ fn values_that_cannot_be_are_refused_with_what_can() {
 }
 
 #[test]
+fn what_fails_open_is_the_operators_choice() {
+    let config = parse("").unwrap();
+    assert!(config.rules().unwrap().bypass && config.fail_open());
+    let config = parse("[datapath]\nbypass = false").unwrap();
+    assert!(!config.rules().unwrap().bypass && config.fail_open());
+    let config = parse("[datapath]\nfail-open = false").unwrap();
+    assert!(config.rules().unwrap().bypass && !config.fail_open());
+}
+
+#[test]
 fn users_are_excluded_by_name_or_number_and_marks_by_number() {
     let config = parse("[exclude]\nusers = ['root', 1001]\nmarks = [0x10, 17]").unwrap();
     let excluded = config.rules().unwrap().excluded;

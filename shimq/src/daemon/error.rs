@@ -36,7 +36,9 @@ pub(crate) enum DaemonError {
     #[error("the system has no room for another thread or descriptor: {0}: see `ulimit -a`")]
     Thread(io::Error),
     /// A queue thread ended.
-    #[error("queue {number} ended: {source}: packets bypass it; start the daemon again")]
+    #[error(
+        "queue {number} ended: {source}: packets bypass it if they may; start the daemon again"
+    )]
     Queue {
         /// Its number.
         number: u16,
@@ -45,7 +47,7 @@ pub(crate) enum DaemonError {
     },
     /// A queue thread does not come back.
     #[error(
-        "the thread of queue {0} hangs; packets bypass it: start the daemon again, and report this"
+        "the thread of queue {0} hangs; packets bypass it if they may: start the daemon again, and report this"
     )]
     Hangs(u16),
     /// The configuration cannot be.

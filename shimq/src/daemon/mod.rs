@@ -151,7 +151,9 @@ impl Daemon {
         for (numbers, configure) in kinds {
             for number in numbers.clone() {
                 let maps = rules.rewrite.contains(&number);
-                let queue = open(config.backend(), &configure(number))?;
+                let mut queue = configure(number);
+                queue.fail_open &= config.fail_open();
+                let queue = open(config.backend(), &queue)?;
                 let table = match rules.mode {
                     Mode::Queue => endpoint.flow_table_behind_kernel_counters(),
                     Mode::QueueAll => endpoint.flow_table(),

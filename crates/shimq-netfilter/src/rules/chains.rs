@@ -73,7 +73,7 @@ fn output(config: &RulesetConfig) -> ChainDesign {
                 set: SetName::Forks,
                 found: true,
             },
-            queue(&config.rewrite, true),
+            queue(&config.rewrite, config.bypass),
         ],
     );
     if config.mode == Mode::Queue {
@@ -103,7 +103,7 @@ fn output(config: &RulesetConfig) -> ChainDesign {
         "before the loopback rule: while a ULID has no route, an anchor route by way of lo keeps its sockets alive",
         [
             outgoing(SetName::Mapped, true),
-            queue(&config.rewrite, true),
+            queue(&config.rewrite, config.bypass),
         ],
     );
     match config.trigger() {

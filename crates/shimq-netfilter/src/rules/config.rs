@@ -61,6 +61,9 @@ pub struct RulesetConfig {
     pub trigger: Trigger,
     /// Silence of a context's peer after which some of what is sent to it goes to a keeping queue.
     pub suspicious_silence: Duration,
+    /// Whether what a rewriting queue is to give locators passes with its ULIDs while nobody serves the queue, instead of
+    /// being dropped. Of other packets there is no such choice.
+    pub bypass: bool,
     /// What is left alone.
     pub excluded: Exclusions,
 }
@@ -94,6 +97,7 @@ impl Default for RulesetConfig {
                 age: Duration::from_secs(60),
             },
             suspicious_silence: Duration::from_millis(60),
+            bypass: true,
             excluded: Exclusions::default(),
         }
     }

@@ -449,6 +449,10 @@ mod tests {
                 ..RulesetConfig::default()
             },
             RulesetConfig {
+                bypass: false,
+                ..RulesetConfig::default()
+            },
+            RulesetConfig {
                 excluded: Exclusions {
                     users: vec![1001],
                     ..Exclusions::default()

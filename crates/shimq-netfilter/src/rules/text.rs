@@ -218,4 +218,22 @@ mod tests {
         let shipped = include_str!("../../../../rules/shimq-stateful.nft");
         assert_eq!(shipped, print(&stateful));
     }
+
+    #[test]
+    fn without_bypass_what_is_mapped_waits_for_its_queue_and_all_else_passes_as_before() {
+        let text = |bypass| {
+            print(&RulesetConfig {
+                bypass,
+                ..RulesetConfig::default()
+            })
+        };
+        let (with, without) = (text(true), text(false));
+        let changed = with.lines().zip(without.lines());
+        let changed: Vec<_> = changed.filter(|(with, without)| with != without).collect();
+        assert_eq!(changed.len(), 2, "forks and mapped pairs: {changed:?}");
+        for (with, without) in changed {
+            assert!(with.ends_with("queue flags bypass to 5534"), "{with}");
+            assert!(without.ends_with("queue to 5534"), "{without}");
+        }
+    }
 }

@@ -93,6 +93,7 @@ fn what_is_loaded_is_what_nft_makes_of_the_printed_text() {
                         users: vec![0, 1001],
                     },
                     trigger,
+                    bypass: queues == 1,
                     ..RulesetConfig::default()
                 };
                 let Some(nft) = compiled_by_nft(&print(&config)) else {

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use super::{address, both, host_and_peer, queued, send_to};
-use crate::support::{HOST, PEER, Peer, close, enter_namespace, run, wait_for};
+use crate::support::{HOST, PEER, Peer, close, enter_namespace, run, try_run, wait_for};
 use shimq_netfilter::queue::{BatchQueue, Queue, QueueConfig, QueuedPacket, Verdict};
 use shimq_netfilter::rules::{
     Change, Direction, Exclusions, InputHook, Mode, Prefix, Ruleset, RulesetConfig, Trigger,
@@ -301,6 +301,30 @@ fn without_a_daemon_mapped_pairs_pass_unmapped_and_tagged_packets_end() {
         .find(|line| line.starts_with("Icmp6InParmProblems"))
         .unwrap();
     assert!(count.ends_with("\t0") || count.ends_with(" 0"), "{count}");
+}
+
+#[test]
+fn without_bypass_mapped_pairs_end_where_nobody_serves_their_queue_and_no_others() {
+    if !enter_namespace() {
+        return;
+    }
+    let _peer = Peer::connect();
+    run("ip -6 addr add 2001:db8::3/64 dev host nodad");
+    for bypass in [true, false] {
+        let config = RulesetConfig {
+            bypass,
+            ..RulesetConfig::default()
+        };
+        let mut rules = Ruleset::load(&config).unwrap();
+        let identities = [HOST, "2001:db8::3"].map(|own| Change::AddIdentity(address(own)));
+        rules.apply(&identities).unwrap();
+        rules.apply(&[Change::Map(host_and_peer())]).unwrap();
+        let answered = |from| try_run(&format!("ping -6 -q -c 1 -W 1 -s 4000 -I {from} {PEER}")).0;
+        assert_eq!(answered(HOST), bypass);
+        // Worth a question that nobody hears.
+        assert!(answered("2001:db8::3"));
+        close(rules);
+    }
 }
 
 /// Sends a datagram with a mark.
