@@ -60,13 +60,13 @@ impl Figure {
 }
 
 /// Ratios that are aimed at: of what, to what, on which traffic, of which figure.
-const RATIOS: [(Variant, Variant, Traffic, Figure, Bound); 29] = {
+const RATIOS: [(Variant, Variant, Traffic, Figure, Bound); 31] = {
     use Bound::{AtLeast, AtMost};
     use Figure::{Cpu, P50, P99, Rate};
     use Traffic::{BulkAToB, BulkBToA, RoundTrip, SmallPackets};
     use Variant::{
-        BestAccept, BestRewrite, Mapped, MappedByKernel, NaiveRewrite, NoRules, QueueAll, Rewriter,
-        SingleSegments, Unmapped,
+        BesideMappedByKernel, BestAccept, BestRewrite, Mapped, MappedByKernel, NaiveRewrite,
+        NoRules, QueueAll, Rewriter, SingleSegments, Unmapped,
     };
     [
         (Unmapped, NoRules, BulkAToB, Rate, AtLeast(0.95)),
@@ -98,6 +98,8 @@ const RATIOS: [(Variant, Variant, Traffic, Figure, Bound); 29] = {
         (MappedByKernel, Rewriter, BulkBToA, Rate, AtLeast(0.9)),
         (MappedByKernel, SingleSegments, BulkAToB, Rate, AtLeast(4.0)),
         (MappedByKernel, SingleSegments, BulkBToA, Rate, AtLeast(4.0)),
+        (BesideMappedByKernel, NoRules, BulkAToB, Rate, AtLeast(0.95)),
+        (BesideMappedByKernel, NoRules, BulkBToA, Rate, AtLeast(0.95)),
     ]
 };
 

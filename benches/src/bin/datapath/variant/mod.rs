@@ -47,6 +47,8 @@ pub(crate) enum Variant {
     MappedPlain,
     /// The same, mapped by the kernel: BPF programs behind a device pair, fed by the daemons.
     MappedByKernel,
+    /// Traffic of the same hosts that is not for the kernel to map.
+    BesideMappedByKernel,
     /// These programs without the daemons.
     Rewriter,
     /// The plain tc programs, for which TCP must not leave segmentation to the kernel.
@@ -68,8 +70,9 @@ pub(crate) enum Variant {
 impl Variant {
     /// In the order in which they are measured and shown: what is compared most closely stands side by
     /// side.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::NoRules,
+        Self::BesideMappedByKernel,
         Self::Unmapped,
         Self::NoContext,
         Self::IdleRules,
@@ -101,6 +104,7 @@ impl Variant {
             Self::Mapped => "shimq, mapped by queue",
             Self::MappedPlain => "shimq, mapped by queue, plain backend",
             Self::MappedByKernel => "shimq, mapped by bpf",
+            Self::BesideMappedByKernel => "shimq, beside what bpf maps",
             Self::Rewriter => "the same bpf without shimq",
             Self::SingleSegments => "plain tc bpf, single segments",
             Self::BestRewrite => "best packed rewriter in C",
@@ -142,6 +146,9 @@ impl Variant {
             Self::MappedPlain => shimq::set_up(stage, tools, shimq::State::MappedPlain),
             Self::Mapped => shimq::set_up(stage, tools, shimq::State::Mapped),
             Self::MappedByKernel => shimq::set_up(stage, tools, shimq::State::MappedByKernel),
+            Self::BesideMappedByKernel => {
+                shimq::set_up(stage, tools, shimq::State::BesideMappedByKernel)
+            }
             Self::Rewriter => bpf::set_up_rewriters(stage),
             Self::SingleSegments => bpf::set_up_single(stage, tools),
             Self::BestAccept => floor::set_up(stage, tools, floor::Kind::Accept),

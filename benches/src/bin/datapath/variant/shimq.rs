@@ -29,9 +29,31 @@ pub(super) enum State {
     MappedPlain,
     /// The same, mapped by the kernel.
     MappedByKernel,
+    /// The same, but traffic is between other addresses of the two hosts.
+    BesideMappedByKernel,
 }
 
 impl State {
+    /// Whether the context is to be on other locators.
+    fn is_mapped(self) -> bool {
+        match self {
+            Self::Waiting
+            | Self::NoContext
+            | Self::Unmapped
+            | Self::QueueAll
+            | Self::QueueAllPlain => false,
+            Self::Mapped
+            | Self::MappedPlain
+            | Self::MappedByKernel
+            | Self::BesideMappedByKernel => true,
+        }
+    }
+
+    /// Whether the kernel is to map it.
+    fn kernel_maps(self) -> bool {
+        matches!(self, Self::MappedByKernel | Self::BesideMappedByKernel)
+    }
+
     /// The configuration file. Keys and addresses cost next to nothing: packets do not know.
     fn config(self) -> String {
         let what = match self {
@@ -39,7 +61,7 @@ impl State {
             Self::QueueAll => "[datapath]\nmode = \"queue-all\"\n",
             Self::QueueAllPlain => "[datapath]\nmode = \"queue-all\"\nbackend = \"plain\"\n",
             Self::MappedPlain => "[datapath]\nbackend = \"plain\"\n",
-            Self::MappedByKernel => "[datapath]\nmode = \"bpf\"\n",
+            Self::MappedByKernel | Self::BesideMappedByKernel => "[datapath]\nmode = \"bpf\"\n",
             Self::Waiting | Self::Unmapped | Self::Mapped => "",
         };
         // A round lasts longer than a context stays on other locators once its ULIDs work again.
@@ -58,25 +80,25 @@ pub(super) fn set_up<'n>(
     let links = links();
     let of_a = daemons.a.wait_until_ready(&links)?;
     let of_b = daemons.b.wait_until_ready(&links)?;
-    stage.ends = [of_a[0], of_b[0]];
-    if state == State::MappedByKernel {
+    let ulids = [of_a[0], of_b[0]];
+    if state != State::BesideMappedByKernel {
+        stage.ends = ulids;
+    }
+    if state.kernel_maps() {
         check_kernel_maps(&daemons.a)?;
         check_kernel_maps(&daemons.b)?;
     }
     if !matches!(state, State::Waiting | State::NoContext) {
-        let exchange = Exchange::start(network, stage.ends)?;
+        let exchange = Exchange::start(network, ulids)?;
         exchange.until("there is a context", || {
-            daemons.all(stage.ends, |context| context.state == "ESTABLISHED")
+            daemons.all(ulids, |context| context.state == "ESTABLISHED")
         })?;
-        if matches!(
-            state,
-            State::Mapped | State::MappedPlain | State::MappedByKernel
-        ) {
-            map(network, &daemons, &exchange, stage.ends)?;
+        if state.is_mapped() {
+            map(network, &daemons, &exchange, ulids)?;
         }
-        if state == State::MappedByKernel {
+        if state.kernel_maps() {
             exchange.until("the kernel maps the context on both hosts", || {
-                daemons.all(stage.ends, |context| {
+                daemons.all(ulids, |context| {
                     context.mapped_by.as_deref() == Some("kernel")
                 })
             })?;
